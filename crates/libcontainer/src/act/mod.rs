@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#![forbid(unsafe_code)]
+//! Effects on the world, in safe Rust: what the operations and the steps of a plan do.
+
+pub mod console;
+pub mod devices;
+pub mod foreground;
+pub mod hooks;
+pub mod identity;
+pub mod mount;
+pub mod namespace;
+pub mod path;
+pub mod pidfile;
+pub mod procfs;
+mod relay;
+pub mod rootfs;
+pub mod spawn;
+pub mod terminal;

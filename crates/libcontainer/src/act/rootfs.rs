@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The container's root: attached, entered, covered. From first to last it is a descriptor.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags, fstat, major, minor, statx,
+};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::process::{chdir, chroot, fchdir, pivot_root};
+
+use super::path::{self, open_host};
+use crate::error::{Call, Fault};
+use crate::sys::mount::{Attr, mount_setattr};
+
+const HERE: &CStr = c"";
+
+/// Changes the propagation of "/" and all below it.
+pub fn set_propagation(flag: u64, recursive: bool) -> Result<(), Fault> {
+    let attr = Attr { propagation: flag, ..Attr::default() };
+    mount_setattr(CWD, c"/", recursive, attr).call(|| "mount_setattr(\"/\", propagation)")
+}
+
+/// Binds the image's tree on itself and gives back the descriptor of the new mount: what
+/// pivot_root asks for. `dir` is the image's directory, of this mount namespace.
+///
+/// With `shared` mounts the one below becomes private first: else the bind would show up on the
+/// host too, and pivot_root refuses such a root.
+pub fn attach(dir: BorrowedFd<'_>, image: &Path, shared: bool) -> Result<OwnedFd, Fault> {
+    let private = Attr { propagation: libc::MS_PRIVATE, ..Attr::default() };
+    if shared {
+        let below = mount_of(dir).call(|| format!("the mount below {image:?}"))?;
+        mount_setattr(below.as_fd(), HERE, false, private)
+            .call(|| format!("mount_setattr(the mount below {image:?}, private)"))?;
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(dir, "", flags).call(|| format!("open_tree({image:?})"))?;
+    if shared {
+        mount_setattr(tree.as_fd(), HERE, false, private)
+            .call(|| format!("mount_setattr({image:?}, private)"))?;
+    }
+    move_onto(tree.as_fd(), dir).call(|| format!("move_mount({image:?})"))?;
+    Ok(tree)
+}
+
+/// The root of the mount that a directory lies on.
+fn mount_of(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut here = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
+    loop {
+        let stat = statx(&here, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+        if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return Ok(here);
+        }
+        here = rustix::fs::openat(&here, "..", flags, Mode::empty())?;
+    }
+}
+
+/// Attaches a detached tree on what `target` stands for.
+pub(super) fn move_onto(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(tree, "", target, "", flags)
+}
+
+/// Enters the root by pivot_root(2) with both paths the same: the old root comes to lie over the
+/// new one, and one umount2 uncovers it. With `shared` mounts the old root becomes a slave first,
+/// since the umount would reach the host.
+pub fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<(), Fault> {
+    fchdir(root).call(|| "fchdir(rootfs)")?;
+    pivot_root(".", ".").call(|| "pivot_root(\".\", \".\")").map_err(|fault| match fault.errno {
+        Some(Errno::INVAL) => fault.hint("a rootfs on the initial ramdisk needs --no-pivot"),
+        _ => fault,
+    })?;
+    if shared {
+        let attr = Attr { propagation: libc::MS_SLAVE, ..Attr::default() };
+        mount_setattr(CWD, c".", true, attr).call(|| "mount_setattr(old root)")?;
+    }
+    rustix::mount::unmount(".", UnmountFlags::DETACH).call(|| "umount2(old root)")?;
+    chdir("/").call(|| "chdir(\"/\")")
+}
+
+/// Enters the root by moving it over "/" and chroot: for a rootfs on the initial ramdisk, which
+/// cannot be pivoted away from. The old root stays below, out of reach of any path.
+pub fn move_over(root: BorrowedFd<'_>) -> Result<(), Fault> {
+    fchdir(root).call(|| "fchdir(rootfs)")?;
+    rustix::mount::move_mount(CWD, ".", CWD, "/", MoveMountFlags::empty())
+        .call(|| "move_mount(rootfs, \"/\")")?;
+    chroot(".").call(|| "chroot(\".\")")?;
+    chdir("/").call(|| "chdir(\"/\")")
+}
+
+/// Without a mount namespace: the image becomes "/" for this process only.
+pub fn change_root(image: &Path) -> Result<(), Fault> {
+    chdir(image).call(|| format!("chdir({image:?})"))?;
+    chroot(".").call(|| format!("chroot({image:?})"))?;
+    chdir("/").call(|| "chdir(\"/\")")
+}
+
+/// Binds what one descriptor stands for on what another does.
+pub fn bind_onto(source: BorrowedFd<'_>, target: BorrowedFd<'_>, path: &str) -> Result<(), Fault> {
+    let tree = clone_mount(source)?;
+    move_onto(tree.as_fd(), target).call(|| format!("move_mount({path:?})"))
+}
+
+/// Makes the root mount read-only; what is mounted below it stays as it is.
+pub fn make_readonly_root() -> Result<(), Fault> {
+    let attr = Attr { set: MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), ..Attr::default() };
+    mount_setattr(CWD, c"/", false, attr).call(|| "mount_setattr(\"/\", read-only)")
+}
+
+/// Makes one path read-only by a bind on itself. A path that is not there needs no protection.
+pub fn make_readonly(root: BorrowedFd<'_>, path: &Path) -> Result<(), Fault> {
+    let target = match path::open(root, path, OFlags::PATH) {
+        Err(errno) if absent(errno) => return Ok(()),
+        other => other.call(|| format!("openat2(rootfs, {path:?})"))?,
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(&target, "", flags).call(|| format!("open_tree({path:?})"))?;
+    let attr = Attr { set: MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), ..Attr::default() };
+    mount_setattr(tree.as_fd(), HERE, true, attr).call(|| format!("mount_setattr({path:?}, read-only)"))?;
+    move_onto(tree.as_fd(), target.as_fd()).call(|| format!("move_mount({path:?})"))
+}
+
+fn absent(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR)
+}
+
+/// What covers masked paths: an empty read-only tmpfs for directories, one for all of them, and
+/// /dev/null for the rest.
+#[derive(Default)]
+pub struct Covers {
+    /// A place where the tmpfs is attached already.
+    directory: Option<OwnedFd>,
+    /// A checked /dev/null.
+    file: Option<OwnedFd>,
+}
+
+impl Covers {
+    /// Covers one path. One that is not there needs no cover.
+    pub fn mask(&mut self, root: BorrowedFd<'_>, path: &Path) -> Result<(), Fault> {
+        let target = match path::open(root, path, OFlags::PATH) {
+            Err(errno) if absent(errno) => return Ok(()),
+            other => other.call(|| format!("openat2(rootfs, {path:?})"))?,
+        };
+        let kind = FileType::from_raw_mode(fstat(&target).call(|| format!("fstat({path:?})"))?.st_mode);
+        let tree = match (kind.is_dir(), &self.directory) {
+            (true, None) => empty_tmpfs()?,
+            (true, Some(attached)) => clone_mount(attached.as_fd())?,
+            (false, _) => {
+                let null = match self.file.take() {
+                    Some(null) => null,
+                    None => open_null(root)?,
+                };
+                clone_mount(self.file.insert(null).as_fd())?
+            }
+        };
+        move_onto(tree.as_fd(), target.as_fd()).call(|| format!("move_mount({path:?})"))?;
+        if kind.is_dir() && self.directory.is_none() {
+            self.directory = Some(tree);
+        }
+        Ok(())
+    }
+}
+
+fn clone_mount(of: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(of, "", flags).call(|| "open_tree(one mount)")
+}
+
+fn empty_tmpfs() -> Result<OwnedFd, Fault> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"tmpfs\")")?;
+    for (key, value) in [("nr_blocks", "1"), ("nr_inodes", "1")] {
+        rustix::mount::fsconfig_set_string(&context, key, value)
+            .call(|| format!("fsconfig({key}={value})"))?;
+    }
+    rustix::mount::fsconfig_create(&context).call(|| "fsconfig(create tmpfs)")?;
+    let attr = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr).call(|| "fsmount(tmpfs)")
+}
+
+/// The container's /dev/null, if that is what it is: an image may have put anything there, and a
+/// bind of it would show that in place of the masked file (CVE-2025-31133).
+fn open_null(root: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+    let says = || "masking with the container's /dev/null";
+    let null = path::open(root, Path::new("dev/null"), OFlags::PATH | OFlags::NOFOLLOW).call(says)?;
+    if !is_null(null.as_fd())? {
+        return Err(Fault::new("/dev/null of the container is not the null device")
+            .hint("mount a tmpfs on /dev, or take what stands at dev/null out of the image"));
+    }
+    Ok(null)
+}
+
+/// Whether this is character device 1:3.
+pub(super) fn is_null(fd: BorrowedFd<'_>) -> Result<bool, Fault> {
+    let stat = fstat(fd).call(|| "fstat(/dev/null)")?;
+    Ok(FileType::from_raw_mode(stat.st_mode).is_char_device()
+        && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3))
+}
+
+/// Opens the image's directory by its path on the host.
+pub fn open_image(image: &Path) -> Result<OwnedFd, Fault> {
+    open_host(image, OFlags::PATH | OFlags::DIRECTORY).call(|| format!("open({image:?})")).map_err(|fault| {
+        match fault.errno {
+            Some(Errno::NOENT) => {
+                fault.hint("root.path must name a directory on the host, relative to the bundle")
+            }
+            _ => fault,
+        }
+    })
+}

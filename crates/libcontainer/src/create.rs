@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0
+//! THE PARENT of create, top to bottom.
+//!
+//! ```text
+//! bundle -> plan, or every problem        nothing has happened yet
+//! lock, record, fifos                     from here on `delete --force` knows what to undo
+//! cgroups made, namespaces and sources opened
+//! clone3                                  init is born and waits
+//! maps, oom score, limits, device rules
+//! Go ... Mounted, hooks, Go ... Ready     sync.rs draws it
+//! record = created, pid file, Go          the container exists, this process may go
+//! ```
+//!
+//! Whatever fails on the way, what was made is taken back: [`Claim`] and the cgroup's guard do it
+//! when they are dropped, and init dies with its parent.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::OFlags;
+
+use crate::act::mount::CgroupDir;
+use crate::act::namespace::{self, Joined};
+use crate::act::path::open;
+use crate::act::spawn::{Birth, Born, Child, spawn};
+use crate::act::{console, hooks, mount, pidfile, procfs};
+use crate::bundle::Bundle;
+use crate::cgroup;
+use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status};
+use crate::context::{CgroupDriver, Context};
+use crate::error::{Call, Error, Fault, Kind, Result};
+use crate::host;
+use crate::init::{self, Init};
+use crate::newborn::{
+    Newborn, Terminal, check_terminal, died, failed, hand_on_listener, listen_fds, oom_score, preserved,
+    route_console, undumpable,
+};
+use crate::plan::mounts::Opener;
+use crate::plan::namespaces::Kind as Namespace;
+use crate::plan::step::HookKind;
+use crate::plan::{Host, Plan, Request, seccomp};
+use crate::store::{Lock, Store, check_id};
+use crate::sync::{Channel, MAX_FDS, Message};
+
+/// What the caller of `create` says beside the bundle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateRequest {
+    /// The new container's id.
+    pub id: String,
+    /// Its directory.
+    pub bundle: PathBuf,
+    /// Another file than the bundle's config.json.
+    pub config: Option<PathBuf>,
+    /// Where init's pid is written.
+    pub pid_file: Option<PathBuf>,
+    /// A listening socket that gets the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// A listening socket that gets init's pidfd.
+    pub pidfd_socket: Option<PathBuf>,
+    /// MS_MOVE and chroot in place of pivot_root.
+    pub no_pivot: bool,
+    /// The caller's session keyring stays.
+    pub no_new_keyring: bool,
+    /// Descriptors from 3 on that the payload gets.
+    pub preserve_fds: u32,
+}
+
+/// A container that is created and not yet started; init is this process's child.
+pub(crate) struct Created {
+    pub container: Container,
+    pub child: Child,
+    /// The terminal's master, for [`Terminal::Here`].
+    pub console: Option<OwnedFd>,
+}
+
+/// Creates a container: all is done but execve, which waits for [`crate::start`].
+pub fn create(context: &Context, request: &CreateRequest) -> Result<()> {
+    bring_up(context, request, Terminal::Socket)
+        .map(drop)
+        .map_err(|e| e.within(format!("create {}", request.id)))
+}
+
+/// Reads the bundle and makes the plan: what `explain` prints and [`create`] runs.
+pub(crate) fn plan(context: &Context, request: &CreateRequest) -> Result<(Bundle, Host, Plan)> {
+    check_id(&request.id)?;
+    if context.cgroup_driver == CgroupDriver::Systemd {
+        return Err(Error::new(
+            Kind::Config,
+            "--systemd-cgroup: the systemd cgroup driver is not supported yet",
+        )
+        .hint("leave it out: the cgroupfs driver makes the groups itself"));
+    }
+    // Faults of form leave harmless values behind, so that those of sense are found as well.
+    let bundle = Bundle::examine(&request.bundle, request.config.as_deref())?;
+    let no_cgroup = context.cgroup_driver == CgroupDriver::Disabled;
+    let wanted = Request {
+        id: request.id.clone(),
+        bundle: bundle.dir.clone(),
+        no_cgroup,
+        no_pivot: request.no_pivot,
+        no_new_keyring: request.no_new_keyring,
+        preserve_fds: request.preserve_fds,
+        listen_fds: listen_fds(),
+    };
+    let host = host::probe(!no_cgroup)?;
+    let plan = Plan::new(&bundle.spec, &host, &wanted).map_err(|problems| bundle.error(problems))?;
+    if !bundle.faults.is_empty() {
+        return Err(bundle.error(Vec::new()));
+    }
+    for warning in bundle.ignored.iter().chain(&plan.warnings) {
+        tracing::warn!("{warning}");
+    }
+    Ok((bundle, host, plan))
+}
+
+/// From nothing to a container whose init waits for start.
+pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Terminal) -> Result<Created> {
+    preserved(request.preserve_fds)?;
+    let (bundle, host, plan) = plan(context, request)?;
+    check_terminal(plan.terminal, request.console_socket.is_some(), terminal)?;
+    // No process of the container may look into this one, or into init before its exec. An ordinary
+    // user's must be looked into once more, by the kernel, when it writes the id maps.
+    let rootless = !rustix::process::geteuid().is_root();
+    if !rootless {
+        undumpable()?;
+    }
+
+    let mut record = Record::new(&request.id)?;
+    record.oci_version.clone_from(bundle.spec.version());
+    record.bundle.clone_from(&bundle.dir);
+    record.config.clone_from(&request.config);
+    record.rootfs.clone_from(&plan.rootfs);
+    record.namespaces = plan.namespaces.flags();
+    record.keyring = !request.no_new_keyring;
+    record.personality = plan.personality;
+    record.has_process = plan.payload.is_some();
+    record.seccomp = plan.seccomp.as_ref().map(|filter| Seccomp {
+        flags: filter.flags,
+        listener: filter.listener.as_ref().map(|l| (l.path.clone(), l.metadata.clone())),
+    });
+    record.poststart.clone_from(&plan.poststart);
+    record.poststop.clone_from(&plan.poststop);
+    record
+        .annotations
+        .extend(bundle.spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+    record.cgroup = cgroup_record(&bundle, &host, &plan)?;
+    // What is not there is said before anything is made.
+    let joined = open_joined(&plan)?;
+    let mut sources = open_sources(&plan)?;
+    if !plan.rootfs.is_dir() {
+        crate::act::rootfs::open_image(&plan.rootfs)
+            .map_err(|fault| Error::from(fault).within("root.path"))?;
+    }
+
+    let mut claim = Claim::new(&Store::new(&context.root), record)?;
+    let fifos = claim.container().make_fifos()?;
+    if let Some(filter) = &plan.seccomp {
+        claim.container().write_file(SECCOMP, &seccomp::to_bytes(&filter.program))?;
+    }
+    let mut group = claim.container().record.cgroup.clone().make(&plan.limits)?;
+
+    claim.made(group.record())?;
+    if let Some(warning) = group.warning() {
+        tracing::warn!("{warning}");
+    }
+    let (channel, theirs) = Channel::pair().call(|| "socketpair")?;
+    let expected = sent_sources(&plan);
+    let birth = Birth {
+        new: clone_flags(&plan),
+        joined: &joined,
+        time: plan.namespaces.makes(Namespace::Time).then_some(plan.namespaces.time_offsets.as_slice()),
+        cgroup: group.into_cgroup(),
+    };
+    let child =
+        match spawn(&birth).map_err(|fault| fault.errno.and_then(|e| group.refusal(e)).unwrap_or(fault))? {
+            Born::Init => {
+                drop(channel);
+                // The lock is the parent's: init would hold it for the container's whole life.
+                claim.lock = None;
+                let tasks = group.take_joins();
+                group.leave();
+                let record = &claim.container().record;
+                init::run(Init {
+                    steps: &plan.steps,
+                    channel: theirs,
+                    tasks,
+                    expected,
+                    sources: std::mem::take(&mut sources),
+                    cgroup_dirs: cgroup_dirs(&record.cgroup),
+                    target: None,
+                    args: plan.payload.as_ref().map_or(&[], |payload| payload.args.as_slice()),
+                    env: plan.payload.as_ref().map_or_else(Vec::new, |payload| payload.env.clone()),
+                    seccomp: plan.seccomp.as_ref(),
+                    record: Some(record),
+                    fifos: Some(fifos),
+                })
+            }
+            Born::Parent(child) => Newborn(Some(child)),
+        };
+    drop((theirs, fifos, sources, joined));
+    let console = {
+        let parent = Parent { plan: &plan, request, child: child.get(), channel: &channel };
+        parent.prepare(rootless)?;
+        if rootless {
+            undumpable()?;
+        }
+        group.limit_late(&plan.limits)?;
+        channel.send(&Message::Go).call(|| "write to init").or_else(|_| parent.dead())?;
+        parent.converse(claim.container(), terminal)?
+    };
+    claim.created(child.get(), group.commit())?;
+    if let Some(socket) = &request.pidfd_socket {
+        console::send_pidfd(socket, child.get().pidfd.as_fd(), "standard")?;
+    }
+    if let Some(path) = &request.pid_file {
+        pidfile::write(path, child.get().pid.as_raw_nonzero().get())?;
+    }
+    // The last word: now init outlives this process, and the container is there to stay.
+    channel.send(&Message::Go).call(|| "write to init")?;
+    Ok(Created { container: claim.keep(), child: child.keep(), console })
+}
+
+/// What clone3 makes; a cgroup or time namespace may have to come about elsewhere.
+fn clone_flags(plan: &Plan) -> u64 {
+    plan.namespaces
+        .new
+        .iter()
+        .filter(|kind| match kind {
+            Namespace::Cgroup => plan.clone_cgroup,
+            Namespace::Time => false,
+            _ => true,
+        })
+        .fold(0, |flags, kind| flags | kind.flag())
+}
+
+/// The groups as they will be made. One that the configuration names must be had.
+fn cgroup_record(bundle: &Bundle, host: &Host, plan: &Plan) -> Result<cgroup::Record> {
+    let Some(place) = &plan.place else { return Ok(cgroup::Record::default()) };
+    let path = bundle.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let named = path.is_some_and(|path| !path.as_os_str().is_empty());
+    Ok(cgroup::Record::new(&host.cgroups, place, named)?)
+}
+
+/// What a mount of type cgroup shows on a v1 host.
+fn cgroup_dirs(record: &cgroup::Record) -> Vec<CgroupDir> {
+    let links = record.mounts();
+    record
+        .groups
+        .iter()
+        .map(|group| {
+            let name = group.root.rsplit('/').next().unwrap_or_default().to_owned();
+            let links = links.iter().find(|m| m.name == name).map_or_else(Vec::new, |m| m.links.clone());
+            CgroupDir { name, group: group.dir().into(), options: group.controllers.clone(), links }
+        })
+        .collect()
+}
+
+fn open_joined(plan: &Plan) -> Result<Vec<Joined>> {
+    let open = |(kind, path, n): &(Namespace, PathBuf, usize)| {
+        namespace::open(*kind, path)
+            .map_err(|fault| Error::from(fault).within(format!("linux.namespaces[{n}].path")))
+    };
+    plan.namespaces.joined.iter().map(open).collect()
+}
+
+/// The parent's part of the bind mounts, before clone3.
+fn open_sources(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
+    let open = |source: &crate::plan::Source| {
+        if source.opener != Opener::Parent {
+            return Ok(None);
+        }
+        let tree = mount::open_tree(&source.path, source.recursive);
+        tree.map(Some).map_err(|fault| Error::from(fault).within(step_of(plan, &source.origin)))
+    };
+    plan.sources.iter().map(open).collect()
+}
+
+/// `mounts[3]: bind /srv/data on /data`.
+fn step_of(plan: &Plan, origin: &str) -> String {
+    match plan.steps.iter().find(|step| step.origin == origin) {
+        Some(step) => format!("{origin}: {}", step.action),
+        None => origin.to_owned(),
+    }
+}
+
+/// How many descriptors the parent sends before Go: the image's directory and sources, where they
+/// must be opened below init's root.
+fn sent_sources(plan: &Plan) -> usize {
+    match below_init(plan) {
+        true => 1 + plan.sources.len(),
+        false => 0,
+    }
+}
+
+fn below_init(plan: &Plan) -> bool {
+    plan.opener == Opener::ParentBelowInit
+}
+
+/// The parent while init lives its steps.
+struct Parent<'a> {
+    plan: &'a Plan,
+    request: &'a CreateRequest,
+    child: &'a Child,
+    channel: &'a Channel,
+}
+
+impl Parent<'_> {
+    /// What only the parent can do for a new process: id maps, oom score, sources below its root.
+    fn prepare(&self, rootless: bool) -> Result<()> {
+        let user = self.plan.namespaces.makes(Namespace::User);
+        if !user && self.plan.oom_score_adj.is_none() && !below_init(self.plan) {
+            return Ok(());
+        }
+        let proc = procfs::host()?;
+        if user {
+            namespace::write_maps(proc.as_fd(), self.child.pid, &self.plan.namespaces, rootless)
+                .map_err(|fault| Error::from(fault).within("linux.uidMappings"))?;
+        }
+        if let Some(score) = self.plan.oom_score_adj {
+            oom_score(proc.as_fd(), self.child, score)?;
+        }
+        if below_init(self.plan) {
+            self.send_sources(proc.as_fd())?;
+        }
+        Ok(())
+    }
+
+    /// Opened in init's mount namespace, so that what it clones of them keeps the host's locks.
+    fn send_sources(&self, proc: BorrowedFd<'_>) -> Result<()> {
+        let root = procfs::root_of(proc, self.child.pid)?;
+        let image = open(root.as_fd(), &self.plan.rootfs, OFlags::PATH | OFlags::DIRECTORY)
+            .call(|| format!("open({:?})", self.plan.rootfs))
+            .map_err(|fault| Error::from(fault).within("root.path"))?;
+        let mut fds = vec![image];
+        for source in &self.plan.sources {
+            let fd = open(root.as_fd(), &source.path, OFlags::PATH)
+                .call(|| format!("open({:?})", source.path))
+                .map_err(|fault| match fault.errno {
+                    Some(rustix::io::Errno::NOENT) => {
+                        fault.hint("a bind mount's source must exist on the host before create")
+                    }
+                    _ => fault,
+                })
+                .map_err(|fault| Error::from(fault).within(step_of(self.plan, &source.origin)))?;
+            fds.push(fd);
+        }
+        for batch in fds.chunks(MAX_FDS) {
+            let batch: Vec<BorrowedFd<'_>> = batch.iter().map(|fd| fd.as_fd()).collect();
+            self.channel.send_with(&Message::Source, &batch).call(|| "sendmsg to init")?;
+        }
+        Ok(())
+    }
+
+    /// Answers init until it is ready. Gives back the terminal's master where it stays here.
+    fn converse(&self, container: &Container, terminal: Terminal) -> Result<Option<OwnedFd>> {
+        let mut console = None;
+        loop {
+            match self.channel.recv().call(|| "read from init")? {
+                Some((Message::Console, fds)) => {
+                    let socket = self.request.console_socket.as_deref();
+                    console = route_console(fds.into_iter().next(), socket, terminal)?;
+                }
+                Some((Message::Mounted, _)) => {
+                    self.runtime_hooks(&container.record)?;
+                    self.go()?;
+                }
+                Some((Message::Listener(number), _)) => {
+                    let listener = self.plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
+                    hand_on_listener(&container.record, listener, self.child, number)?;
+                    self.go()?;
+                }
+                Some((Message::Ready, _)) => return Ok(console),
+                Some((Message::Failed(failure), _)) => return Err(failed(&self.plan.steps, failure)),
+                Some(_) => return Err(Fault::new("init sent a word that is not its own").into()),
+                None => self.dead()?,
+            }
+        }
+    }
+
+    fn go(&self) -> Result<()> {
+        self.channel.send(&Message::Go).call(|| "write to init").or_else(|_| self.dead())
+    }
+
+    /// Init ended without a word: its pidfd knows how.
+    fn dead(&self) -> Result<()> {
+        // It may have said why before it ended.
+        if let Ok(Some((Message::Failed(failure), _))) = self.channel.recv() {
+            return Err(failed(&self.plan.steps, failure));
+        }
+        Err(died(self.child, "the container's init"))
+    }
+
+    fn runtime_hooks(&self, record: &Record) -> Result<()> {
+        let lists =
+            [(HookKind::Prestart, &self.plan.prestart), (HookKind::CreateRuntime, &self.plan.create_runtime)];
+        for (kind, list) in lists {
+            if !list.is_empty() {
+                let state = record.oci_state(Status::Creating, self.child.pid.as_raw_nonzero().get());
+                hooks::run(kind.name(), list, &state, Some(&record.bundle))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lock, the directory and the record of a container in the making: undone unless kept.
+struct Claim {
+    container: Option<Container>,
+    lock: Option<Lock>,
+}
+
+impl Claim {
+    fn new(store: &Store, record: Record) -> Result<Self> {
+        let lock = store.lock(&record.id)?;
+        let container = store.claim(record)?;
+        Ok(Self { container: Some(container), lock: Some(lock) })
+    }
+
+    fn container(&self) -> &Container {
+        self.container.as_ref().expect("a claim has its container until it is kept")
+    }
+
+    /// The groups as they were made: what a `delete --force` needs, should this process die.
+    fn made(&mut self, cgroup: &cgroup::Record) -> Result<()> {
+        let container = self.container.as_mut().expect("a claim has its container until it is kept");
+        container.record.cgroup = cgroup.clone();
+        Ok(container.save_copy()?)
+    }
+
+    fn created(&mut self, child: &Child, cgroup: cgroup::Record) -> Result<()> {
+        let container = self.container.as_mut().expect("a claim has its container until it is kept");
+        let record = &mut container.record;
+        record.init = Process::of(child.pid.as_raw_nonzero().get());
+        record.cgroup = cgroup;
+        record.phase = Phase::Created;
+        Ok(container.save()?)
+    }
+
+    fn keep(mut self) -> Container {
+        self.container.take().expect("a claim is kept once")
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(container) = self.container.take() {
+            let _ = container.record.cgroup.kill();
+            let _ = container.record.cgroup.remove();
+            container.remove_dir();
+            if let Some(lock) = self.lock.take() {
+                lock.remove();
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The library below the `soute` command: config.json -> Plan -> one clone3 -> steps -> execve.
+//!
+//! ```text
+//!   operations   create run start exec kill delete state check explain        one file each
+//!        |              create.rs is the parent, init.rs the child
+//!   effects      act/  cgroup/  container.rs  sync.rs  bundle/  host.rs
+//!        |
+//!   error.rs     one error: property, step, call, errno, way out
+//!        |
+//!   plan/ (pure: decides everything)        sys/ (the only unsafe code: one call each)
+//! ```
+//!
+//! To read a create in one sitting: `create.rs`, `plan/mod.rs`, `plan/step.rs`, `init.rs`.
+
+pub mod act;
+pub mod bundle;
+pub mod cgroup;
+mod check;
+mod container;
+mod context;
+mod create;
+mod delete;
+pub mod error;
+mod exec;
+mod explain;
+pub mod features;
+mod host;
+mod init;
+mod kill;
+mod newborn;
+pub mod plan;
+mod protect;
+mod run;
+mod start;
+mod state;
+mod store;
+mod sync;
+mod sys;
+pub mod time;
+
+pub use check::{Report, check};
+pub use container::Status;
+pub use context::{CgroupDriver, Context};
+pub use create::{CreateRequest, create};
+pub use delete::delete;
+pub use exec::{ExecRequest, exec};
+pub use explain::{explain, text as explain_plan};
+pub use kill::kill;
+pub use protect::protect;
+pub use run::{RunRequest, run};
+pub use start::start;
+pub use state::{State, list, state};

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The plan of `exec`: one more process in a container that lives.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::Process;
+
+use super::caps::CapSet;
+use super::namespaces::Kind;
+use super::problem::Problem;
+use super::process::{self, Around, Payload};
+use super::seccomp::Filter;
+use super::step::{Action, Step};
+
+/// What is known of the container that the process enters.
+#[derive(Clone, Debug, Default)]
+pub struct Inside {
+    /// Its id.
+    pub id: String,
+    /// `CLONE_NEW*` of the namespaces that it has for itself.
+    pub namespaces: u64,
+    /// Its groups are of v1: init's way in.
+    pub cgroup_v1: bool,
+    /// Its root, where no mount namespace of its own holds it.
+    pub chroot: Option<PathBuf>,
+    /// The filter of its init.
+    pub seccomp: Option<Filter>,
+    /// It has a session keyring of its own.
+    pub keyring: bool,
+    /// Execution domain of its configuration.
+    pub personality: u32,
+    /// The caller's capabilities.
+    pub capabilities: CapSet,
+    /// Descriptors from 3 on that the process gets.
+    pub preserve_fds: u32,
+}
+
+/// Everything that `exec` is going to do in the new process.
+#[derive(Clone, Debug)]
+pub struct ExecPlan {
+    /// Its life up to execve.
+    pub steps: Vec<Step>,
+    /// argv and environment.
+    pub payload: Payload,
+    /// It gets a terminal.
+    pub terminal: bool,
+}
+
+impl ExecPlan {
+    /// Plans a process; or tells everything that is wrong with it.
+    pub fn new(process: &Process, inside: &Inside) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        process::refuse(process, "process", &mut problems);
+        let payload = process::payload(process, "process", &mut problems);
+        let user_namespace = inside.namespaces & Kind::User.flag() != 0;
+        let mut steps = Vec::with_capacity(24);
+        if inside.cgroup_v1 {
+            steps.push(Step::new("default", Action::JoinCgroups));
+        }
+        // A process is born into a pid namespace; all others are entered now.
+        let flags = inside.namespaces & !Kind::Pid.flag();
+        steps.push(Step::new("default", Action::EnterNamespaces { flags }));
+        if user_namespace {
+            steps.push(Step::new("default", Action::BecomeRoot));
+        }
+        if inside.keyring {
+            steps.push(Step::new("default", Action::JoinKeyring { name: format!("_ses.{}", inside.id) }));
+        }
+        steps.push(Step::new("default", Action::NewSession));
+        if let Some(path) = &inside.chroot {
+            steps.push(Step::new("default", Action::Chroot { path: path.clone() }));
+        }
+        if let Some(console) = process::console(process, false) {
+            steps.push(Step::new("process.terminal", Action::OpenConsole(console)));
+        }
+        let around = Around {
+            property: "process",
+            setgroups: true,
+            seccomp: inside.seccomp.as_ref(),
+            preserve_fds: inside.preserve_fds,
+            hooks: &[],
+            user_namespace,
+            foreign_user_namespace: user_namespace,
+            personality: inside.personality,
+            grantable: if user_namespace { CapSet(u64::MAX) } else { inside.capabilities },
+        };
+        steps.extend(process::steps(Some(process), &around, &mut problems));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self { steps, payload, terminal: process.terminal().unwrap_or(false) })
+    }
+}

@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: Apache-2.0
+#![forbid(unsafe_code)]
+//! PURE: from a configuration to a plan. Opens no file, makes no system call.
+//!
+//! [`Plan::new`] decides everything that can be decided before the fork, and the order of it all
+//! stands in this one function. `create` runs the plan, `explain` prints the same value.
+
+pub mod caps;
+pub mod cgroup;
+pub mod devices;
+pub mod exec;
+pub mod identity;
+pub mod mounts;
+pub mod namespaces;
+mod nodes;
+pub mod problem;
+pub mod process;
+pub mod propagation;
+pub mod resources;
+pub mod seccomp;
+pub mod step;
+mod sysctl;
+
+use std::ffi::CString;
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::{Linux, Process, Spec};
+
+use caps::CapSet;
+use cgroup::{CgroupLayout, Place};
+use mounts::{Opener, Setting, What};
+use namespaces::{Kind, Namespaces};
+use problem::Problem;
+use process::{Around, Payload};
+use propagation::{Propagation, absolute};
+use resources::Limits;
+use seccomp::Filter;
+use step::{Action, Hook, HookKind, Step};
+
+/// What this host can do, as plain data: `host.rs` fills it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Effective user id of the caller.
+    pub euid: u32,
+    /// The caller's permitted capabilities.
+    pub capabilities: CapSet,
+    /// How /sys/fs/cgroup is laid out.
+    pub cgroups: CgroupLayout,
+}
+
+/// What the command line adds to the bundle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The container's id.
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// No cgroup is to be made or joined.
+    pub no_cgroup: bool,
+    /// MS_MOVE and chroot in place of pivot_root.
+    pub no_pivot: bool,
+    /// The caller's session keyring stays.
+    pub no_new_keyring: bool,
+    /// Descriptors from 3 on that the payload gets.
+    pub preserve_fds: u32,
+    /// How many of them are sockets after the LISTEN_FDS protocol (sd_listen_fds(3)).
+    pub listen_fds: u32,
+}
+
+/// A bind mount's source, in the order of [`What::Bind::index`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// `mounts[3]`.
+    pub origin: String,
+    /// On the host.
+    pub path: PathBuf,
+    /// With all that is mounted below it.
+    pub recursive: bool,
+    /// Who opens it.
+    pub opener: Opener,
+}
+
+/// Everything that `create` is going to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The container's id.
+    pub id: String,
+    /// The image's tree on the host, absolute.
+    pub rootfs: PathBuf,
+    /// What clone3 makes and what is joined.
+    pub namespaces: Namespaces,
+    /// The cgroup namespace is made by clone3 (else by a step).
+    pub clone_cgroup: bool,
+    /// Who opens the sources of bind mounts; below init's root the image's directory too.
+    pub opener: Opener,
+    /// Sources of bind mounts.
+    pub sources: Vec<Source>,
+    /// Where the container's group lies; none: it stays in the caller's.
+    pub place: Option<Place>,
+    /// What the container's group is limited to.
+    pub limits: Limits,
+    /// Written by the parent.
+    pub oom_score_adj: Option<i32>,
+    /// The child's life.
+    pub steps: Vec<Step>,
+    /// Hooks of the parent: prestart and createRuntime.
+    pub prestart: Vec<Hook>,
+    /// Hooks of the parent.
+    pub create_runtime: Vec<Hook>,
+    /// Hooks of `start`.
+    pub poststart: Vec<Hook>,
+    /// Hooks of `delete`.
+    pub poststop: Vec<Hook>,
+    /// The compiled profile.
+    pub seccomp: Option<Filter>,
+    /// argv and environment; none where config.json has no process.
+    pub payload: Option<Payload>,
+    /// Execution domain, also of what `exec` brings in.
+    pub personality: u32,
+    /// process.terminal.
+    pub terminal: bool,
+    /// What is worth a word but no refusal.
+    pub warnings: Vec<Problem>,
+}
+
+impl Plan {
+    /// Plans the creation of a container; or tells everything that is wrong with it.
+    pub fn new(spec: &Spec, host: &Host, request: &Request) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut warnings = Vec::new();
+        let linux = spec.linux().as_ref();
+        let process = spec.process().as_ref();
+        let rootfs = rootfs(spec, &request.bundle, &mut problems);
+        let namespaces = namespaces::plan(linux, &mut problems);
+        refuse(spec, linux, &mut problems);
+        let rootless = host.euid != 0;
+        if rootless && !namespaces.has(Kind::User) {
+            problems.push(
+                Problem::new("linux.namespaces", "an ordinary user needs a user namespace")
+                    .hint("`soute spec --rootless` writes a configuration that has one"),
+            );
+        }
+        let limits = match request.no_cgroup {
+            true => Limits::default(),
+            false => {
+                resources::limits(linux.and_then(|l| l.resources().as_ref()), &host.cgroups, &mut problems)
+            }
+        };
+        warnings.extend(limits.warnings.iter().cloned());
+        let place = Place::new(linux.and_then(|l| l.cgroups_path().as_deref()), &request.id)
+            .map_err(|problem| problems.push(problem))
+            .ok()
+            .filter(|_| !request.no_cgroup);
+        let seccomp = linux.and_then(|l| l.seccomp().as_ref()).and_then(|p| seccomp::plan(p, &mut problems));
+        let hooks = Hooks::of(spec, &mut problems);
+        // v1 groups and systemd's scope are entered by init itself, so its namespace comes after that.
+        let v2 = matches!(host.cgroups, CgroupLayout::V2);
+        let clone_cgroup = namespaces.makes(Kind::Cgroup) && (v2 || request.no_cgroup);
+
+        let mut steps = Vec::with_capacity(64);
+        if namespaces.has(Kind::User) {
+            steps.push(Step::new("linux.namespaces", Action::BecomeRoot));
+        }
+        if !request.no_cgroup && matches!(host.cgroups, CgroupLayout::V1 { .. }) {
+            steps.push(Step::new("linux.cgroupsPath", Action::JoinCgroups));
+        }
+        if namespaces.makes(Kind::Cgroup) && !clone_cgroup {
+            steps.push(Step::new("linux.namespaces", Action::NewCgroupNamespace));
+        }
+        if !request.no_new_keyring {
+            steps.push(Step::new("default", Action::JoinKeyring { name: format!("_ses.{}", request.id) }));
+        }
+        steps.push(Step::new("default", Action::NewSession));
+        names(spec, &namespaces, &mut steps, &mut problems);
+        if namespaces.makes(Kind::Network) {
+            steps.push(Step::new("linux.namespaces", Action::LoopbackUp));
+        }
+        let mut sources = Vec::new();
+        let opener = match (rootless, namespaces.has(Kind::User)) {
+            // What a joined mount namespace shows can only be told inside of it.
+            _ if !namespaces.makes(Kind::Mount) => Opener::Init,
+            (false, false) => Opener::Parent,
+            (false, true) => Opener::ParentBelowInit,
+            (true, _) => Opener::Init,
+        };
+        if namespaces.has(Kind::Mount) {
+            let tree = Tree {
+                spec,
+                linux,
+                process,
+                host,
+                request,
+                namespaces: &namespaces,
+                rootfs: &rootfs,
+                opener,
+            };
+            tree.steps(&hooks, &mut steps, &mut sources, &mut problems);
+        } else {
+            without_mount_namespace(spec, linux, &rootfs, &hooks, &mut steps, &mut problems);
+        }
+        sysctl::steps(linux, &namespaces, &mut steps, &mut problems);
+
+        let payload = process.map(|process| {
+            process::refuse(process, "process", &mut problems);
+            let mut payload = process::payload(process, "process", &mut problems);
+            listen_fds(&mut payload, request.listen_fds);
+            payload
+        });
+        let user_namespace = namespaces.has(Kind::User);
+        let personality = personality(linux);
+        let around = Around {
+            property: "process",
+            setgroups: !(rootless && namespaces.makes(Kind::User)),
+            seccomp: seccomp.as_ref(),
+            preserve_fds: request.preserve_fds + request.listen_fds,
+            hooks: &hooks.start_container,
+            user_namespace,
+            foreign_user_namespace: namespaces.joins(Kind::User),
+            personality,
+            grantable: if user_namespace { CapSet(u64::MAX) } else { host.capabilities },
+        };
+        steps.extend(process::steps(process, &around, &mut problems));
+        if !user_namespace {
+            process.inspect(|p| ungrantable(p, host.capabilities, &mut warnings));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self {
+            id: request.id.clone(),
+            rootfs,
+            namespaces,
+            clone_cgroup,
+            opener,
+            sources,
+            place,
+            limits,
+            oom_score_adj: process.and_then(Process::oom_score_adj),
+            steps,
+            prestart: hooks.prestart,
+            create_runtime: hooks.create_runtime,
+            poststart: hooks.poststart,
+            poststop: hooks.poststop,
+            seccomp,
+            payload,
+            personality,
+            terminal: process.is_some_and(|p| p.terminal().unwrap_or(false)),
+            warnings,
+        })
+    }
+}
+
+/// The part of a plan that happens in a mount namespace of the container's own.
+struct Tree<'a> {
+    spec: &'a Spec,
+    linux: Option<&'a Linux>,
+    process: Option<&'a Process>,
+    host: &'a Host,
+    request: &'a Request,
+    namespaces: &'a Namespaces,
+    rootfs: &'a Path,
+    opener: Opener,
+}
+
+impl Tree<'_> {
+    fn steps(
+        &self,
+        hooks: &Hooks,
+        steps: &mut Vec<Step>,
+        sources: &mut Vec<Source>,
+        problems: &mut Vec<Problem>,
+    ) {
+        let root = root_propagation(self.linux, problems);
+        // Slave: what the host mounts later still shows, what the container mounts never reaches the host.
+        let base = Propagation { recursive: true, flag: root.map_or(libc::MS_SLAVE, |p| p.flag) };
+        let base = if base.flag == libc::MS_UNBINDABLE {
+            Propagation { flag: libc::MS_PRIVATE, ..base }
+        } else {
+            base
+        };
+        let origin = if root.is_some() { "linux.rootfsPropagation" } else { "default" };
+        steps.push(Step::new(origin, Action::SetPropagation { propagation: base }));
+        steps.push(Step::new(
+            "root.path",
+            Action::AttachRootfs { path: self.rootfs.to_owned(), shared: base.flag == libc::MS_SHARED },
+        ));
+        let user = self.namespaces.has(Kind::User);
+        let setting = Setting {
+            cgroup_namespace: self.namespaces.has(Kind::Cgroup),
+            cgroup_v2: matches!(self.host.cgroups, CgroupLayout::V2),
+            opener: self.opener,
+            base,
+            bundle: self.request.bundle.clone(),
+        };
+        let none = Vec::new();
+        let list = self.spec.mounts().as_ref().unwrap_or(&none);
+        let mut dev_is_bound = false;
+        for (n, mount) in mounts::plan(list, &setting, problems) {
+            let origin = format!("mounts[{n}]");
+            let on_dev = mount.target == Path::new("/dev");
+            if let What::Bind { source, recursive, opener, .. } = &mount.what {
+                dev_is_bound |= on_dev;
+                sources.push(Source {
+                    origin: origin.clone(),
+                    path: source.clone(),
+                    recursive: *recursive,
+                    opener: *opener,
+                });
+            }
+            steps.push(Step::new(origin, Action::Mount(mount)));
+        }
+        // Somebody else's /dev is taken as it is.
+        if !dev_is_bound {
+            nodes::devices(self.linux, user, steps, problems);
+        }
+        if let Some(console) = self.process.and_then(|p| process::console(p, true)) {
+            steps.push(Step::new("process.terminal", Action::OpenConsole(console)));
+        }
+        steps.push(Step::new("default", Action::AwaitRuntimeHooks));
+        create_container(hooks, steps);
+        let enter = match self.request.no_pivot {
+            true => Action::MoveRoot,
+            false => Action::PivotRoot { shared: base.flag == libc::MS_SHARED },
+        };
+        steps.push(Step::new("root.path", enter));
+        if let Some(propagation) = root {
+            steps.push(Step::new("linux.rootfsPropagation", Action::SetRootPropagation { propagation }));
+        }
+        if self.spec.root().as_ref().is_some_and(|r| r.readonly().unwrap_or(false)) {
+            steps.push(Step::new("root.readonly", Action::MakeRootReadonly));
+        }
+        nodes::covered(self.linux, steps, problems);
+    }
+}
+
+/// What needs mounts is refused where they would be the host's.
+fn without_mount_namespace(
+    spec: &Spec,
+    linux: Option<&Linux>,
+    rootfs: &Path,
+    hooks: &Hooks,
+    steps: &mut Vec<Step>,
+    problems: &mut Vec<Problem>,
+) {
+    let filled = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
+    let needs = [
+        ("mounts", spec.mounts().as_ref().is_some_and(|m| !m.is_empty())),
+        ("root.readonly", spec.root().as_ref().is_some_and(|r| r.readonly().unwrap_or(false))),
+        ("linux.maskedPaths", linux.is_some_and(|l| filled(l.masked_paths()))),
+        ("linux.readonlyPaths", linux.is_some_and(|l| filled(l.readonly_paths()))),
+        ("linux.rootfsPropagation", linux.is_some_and(|l| l.rootfs_propagation().is_some())),
+        ("process.terminal", spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false))),
+    ];
+    for (property, asked) in needs {
+        if asked {
+            problems.push(
+                Problem::new(property, "needs a mount namespace of the container's own")
+                    .hint("add {\"type\": \"mount\"} to linux.namespaces"),
+            );
+        }
+    }
+    steps.push(Step::new("default", Action::AwaitRuntimeHooks));
+    create_container(hooks, steps);
+    steps.push(Step::new("root.path", Action::Chroot { path: rootfs.to_owned() }));
+}
+
+fn create_container(hooks: &Hooks, steps: &mut Vec<Step>) {
+    if !hooks.create_container.is_empty() {
+        let action =
+            Action::RunHooks { kind: HookKind::CreateContainer, hooks: hooks.create_container.clone() };
+        steps.push(Step::new("hooks.createContainer", action));
+    }
+}
+
+/// linux.personality: PER_LINUX or PER_LINUX32 (personality(2)); the spec defines no flags yet.
+fn personality(linux: Option<&Linux>) -> u32 {
+    use oci_spec::runtime::LinuxPersonalityDomain;
+    match linux.and_then(|l| l.personality().as_ref()).map(|p| p.domain()) {
+        Some(LinuxPersonalityDomain::PerLinux32) => 8,
+        _ => 0,
+    }
+}
+
+fn rootfs(spec: &Spec, bundle: &Path, problems: &mut Vec<Problem>) -> PathBuf {
+    let root = spec.root().as_ref().map(|root| root.path()).filter(|path| !path.as_os_str().is_empty());
+    let Some(path) = root else {
+        problems.push(
+            Problem::new("root", "root must be specified")
+                .hint("give {\"path\": \"rootfs\"}, relative to the bundle"),
+        );
+        return PathBuf::new();
+    };
+    // `.` parts would show up in state and mountinfo; `..` stays the kernel's to resolve.
+    bundle.join(path).components().filter(|c| *c != Component::CurDir).collect()
+}
+
+fn names(spec: &Spec, namespaces: &Namespaces, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
+    let mut name = |property: &'static str, value: &Option<String>, action: fn(String) -> Action| {
+        let Some(value) = value.as_ref().filter(|v| !v.is_empty()) else { return };
+        if !namespaces.has(Kind::Uts) {
+            problems.push(
+                Problem::new(
+                    property,
+                    "needs a uts namespace of the container's own: it would rename the host",
+                )
+                .hint("add {\"type\": \"uts\"} to linux.namespaces"),
+            );
+        } else if value.len() > 64 {
+            problems.push(Problem::new(property, format!("{} bytes are too long: at most 64", value.len())));
+        } else {
+            steps.push(Step::new(property, action(value.clone())));
+        }
+    };
+    name("hostname", spec.hostname(), |name| Action::SetHostname { name });
+    name("domainname", spec.domainname(), |name| Action::SetDomainname { name });
+}
+
+fn root_propagation(linux: Option<&Linux>, problems: &mut Vec<Problem>) -> Option<Propagation> {
+    let word = linux?.rootfs_propagation().as_deref().filter(|w| !w.is_empty())?;
+    let (recursive, plain) = match word.strip_prefix('r') {
+        Some(rest) => (true, rest),
+        None => (false, word),
+    };
+    let flag = match plain {
+        "shared" => libc::MS_SHARED,
+        "slave" => libc::MS_SLAVE,
+        "private" => libc::MS_PRIVATE,
+        "unbindable" => libc::MS_UNBINDABLE,
+        _ => {
+            problems.push(
+                Problem::new("linux.rootfsPropagation", format!("{word:?} is no propagation"))
+                    .hint("shared, slave, private or unbindable, or one of them with an r before it"),
+            );
+            return None;
+        }
+    };
+    Some(Propagation { flag, recursive })
+}
+
+/// Properties that this version does not act on are refused, so that nobody relies on them.
+fn refuse(spec: &Spec, linux: Option<&Linux>, problems: &mut Vec<Problem>) {
+    let some = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
+    let asked = [
+        ("linux.intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
+        ("linux.memoryPolicy", linux.is_some_and(|l| l.memory_policy().is_some())),
+        ("linux.netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),
+        ("linux.mountLabel", linux.is_some_and(|l| some(l.mount_label()))),
+        ("vm", spec.vm().is_some()),
+    ];
+    for (property, asked) in asked {
+        if asked {
+            problems.push(Problem::new(property, "is not supported yet"));
+        }
+    }
+}
+
+fn ungrantable(process: &Process, mine: CapSet, warnings: &mut Vec<Problem>) {
+    let Some(asked) = process.capabilities().as_ref().and_then(|c| c.permitted().as_ref()) else { return };
+    let missing = CapSet(CapSet::of(asked).0 & !mine.0);
+    if missing != CapSet(0) {
+        warnings.push(Problem::new(
+            "process.capabilities",
+            format!("{missing} cannot be granted: the caller does not have them"),
+        ));
+    }
+}
+
+/// The payload finds its sockets from descriptor 3 on, and itself as process 1 (sd_listen_fds(3)).
+fn listen_fds(payload: &mut Payload, count: u32) {
+    if count > 0 {
+        let variables = [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()];
+        payload.env.extend(variables.into_iter().filter_map(|v| CString::new(v).ok()));
+    }
+}
+
+/// Hooks of all six kinds.
+#[derive(Default)]
+struct Hooks {
+    prestart: Vec<Hook>,
+    create_runtime: Vec<Hook>,
+    create_container: Vec<Hook>,
+    start_container: Vec<Hook>,
+    poststart: Vec<Hook>,
+    poststop: Vec<Hook>,
+}
+
+impl Hooks {
+    fn of(spec: &Spec, problems: &mut Vec<Problem>) -> Self {
+        let Some(hooks) = spec.hooks() else { return Self::default() };
+        let mut list = |kind: HookKind, hooks: &Option<Vec<oci_spec::runtime::Hook>>| {
+            let hooks = hooks.as_deref().unwrap_or(&[]);
+            hooks.iter().enumerate().map(|(n, hook)| plan_hook(kind, n, hook, problems)).collect()
+        };
+        let prestart = hooks.prestart();
+        Self {
+            prestart: list(HookKind::Prestart, prestart),
+            create_runtime: list(HookKind::CreateRuntime, hooks.create_runtime()),
+            create_container: list(HookKind::CreateContainer, hooks.create_container()),
+            start_container: list(HookKind::StartContainer, hooks.start_container()),
+            poststart: list(HookKind::Poststart, hooks.poststart()),
+            poststop: list(HookKind::Poststop, hooks.poststop()),
+        }
+    }
+}
+
+fn plan_hook(kind: HookKind, n: usize, hook: &oci_spec::runtime::Hook, problems: &mut Vec<Problem>) -> Hook {
+    let at = |leaf: &str| format!("hooks.{}[{n}].{leaf}", kind.name());
+    if !hook.path().is_absolute() {
+        problems.push(
+            Problem::new(at("path"), format!("{:?} is not absolute", hook.path().display().to_string()))
+                .hint("give the program's whole path"),
+        );
+    }
+    let timeout = hook.timeout().and_then(|seconds| match u64::try_from(seconds) {
+        Ok(seconds) if seconds > 0 => Some(seconds),
+        _ => {
+            problems.push(Problem::new(at("timeout"), format!("{seconds} is not above zero")));
+            None
+        }
+    });
+    let args = match hook.args() {
+        Some(args) if !args.is_empty() => args.clone(),
+        _ => vec![hook.path().to_string_lossy().into_owned()],
+    };
+    Hook { path: absolute(hook.path()), args, env: hook.env().clone().unwrap_or_default(), timeout }
+}

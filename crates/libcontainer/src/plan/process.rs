@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `process`: what the payload is, whom it runs as and with which rights (config.md, Process).
+//!
+//! The same steps end the life of a container's init and of a process that `exec` brings in.
+
+use std::ffi::CString;
+
+use oci_spec::runtime::{PosixRlimitType, Process};
+
+use super::caps::CapSet;
+use super::identity::{Console, Executable, Identity};
+use super::problem::Problem;
+use super::propagation::absolute;
+use super::seccomp::Filter;
+use super::step::{Action, Hook, HookKind, Step};
+
+/// What execve gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// argv.
+    pub args: Vec<CString>,
+    /// The whole environment; HOME may be added by the step that looks it up.
+    pub env: Vec<CString>,
+}
+
+/// What surrounds a process.
+pub(super) struct Around<'a> {
+    /// Property before `args`, `env`, …: "process".
+    pub property: &'a str,
+    /// setgroups(2) is allowed.
+    pub setgroups: bool,
+    /// The compiled filter, if any.
+    pub seccomp: Option<&'a Filter>,
+    /// How many descriptors from 3 on the payload gets.
+    pub preserve_fds: u32,
+    /// startContainer hooks.
+    pub hooks: &'a [Hook],
+    /// A new or joined user namespace: stdio must be handed over.
+    pub user_namespace: bool,
+    /// The user namespace was not made by this plan.
+    pub foreign_user_namespace: bool,
+    /// Execution domain, of linux.personality.
+    pub personality: u32,
+    /// What the caller can grant; a user namespace can grant all.
+    pub grantable: CapSet,
+}
+
+/// Default of process.user.umask.
+const UMASK: u32 = 0o022;
+
+/// Checks the payload's words and turns them into what execve wants.
+pub(super) fn payload(process: &Process, property: &str, problems: &mut Vec<Problem>) -> Payload {
+    let none = Vec::new();
+    let args = process.args().as_ref().unwrap_or(&none);
+    if args.is_empty() {
+        problems.push(
+            Problem::new(format!("{property}.args"), format!("{property}.args must not be empty"))
+                .hint("give the program and its arguments, for example [\"sh\"]"),
+        );
+    }
+    if !process.cwd().is_absolute() {
+        problems.push(
+            Problem::new(
+                format!("{property}.cwd"),
+                format!("{:?} is not an absolute path", process.cwd().display().to_string()),
+            )
+            .hint("begin it with \"/\""),
+        );
+    }
+    let env = process.env().as_ref().unwrap_or(&none);
+    for (n, variable) in env.iter().enumerate() {
+        if !variable.contains('=') || variable.starts_with('=') {
+            problems.push(Problem::new(
+                format!("{property}.env[{n}]"),
+                format!("{variable:?} is not of the form NAME=value"),
+            ));
+        }
+    }
+    let mut strings = |name: &str, list: &[String]| -> Vec<CString> {
+        let mut out = Vec::with_capacity(list.len() + 1);
+        for (n, text) in list.iter().enumerate() {
+            match CString::new(text.as_str()) {
+                Ok(text) => out.push(text),
+                Err(_) => problems.push(Problem::new(format!("{property}.{name}[{n}]"), "holds a NUL byte")),
+            }
+        }
+        out
+    };
+    Payload { args: strings("args", args), env: strings("env", env) }
+}
+
+/// The steps from the last mount to the payload, in an order that the kernel asks for.
+pub(super) fn steps(
+    process: Option<&Process>,
+    around: &Around<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Step> {
+    let property = around.property;
+    let of = |leaf: &str| format!("{property}.{leaf}");
+    let mut steps = Vec::with_capacity(20);
+    let Some(process) = process else {
+        // The spec lets create go without a process; start then says that it is missing.
+        steps.push(Step::new("default", Action::CloseDescriptors { first: 3 }));
+        steps.push(Step::new("default", Action::OutliveParent));
+        steps.push(Step::new("default", Action::AwaitStart));
+        return steps;
+    };
+    let user = process.user();
+    let uid = user.uid();
+    if uid == u32::MAX || user.gid() == u32::MAX {
+        problems.push(Problem::new(of("user"), "4294967295 is no id: it means \"none\" to the kernel"));
+    }
+    if uid != 0 || around.user_namespace {
+        steps.push(Step::new(of("user"), Action::ChownStdio { uid }));
+    }
+    rlimits(process, property, &mut steps, problems);
+    let origin = if around.personality == 0 { "default" } else { "linux.personality" };
+    steps.push(Step::new(origin, Action::SetPersonality { domain: around.personality }));
+    if !has_home(process) {
+        steps.push(Step::new(of("env"), Action::FindHome { uid }));
+    }
+    // With the rights of root, so that a directory that only root may enter can still be one's start.
+    steps.push(Step::new(of("cwd"), Action::EnterCwd { path: absolute(process.cwd()) }));
+    // Before any filter or loss of rights; only marks them, so that what still works with them goes on.
+    steps.push(Step::new("default", Action::CloseDescriptors { first: 3 + around.preserve_fds }));
+    // A change of credentials takes the signal back anyway; from here on init waits on a pipe only.
+    steps.push(Step::new("default", Action::OutliveParent));
+    let caps = capabilities(process, around.grantable);
+    // Needs CAP_SETPCAP, so before the sets shrink.
+    steps.push(Step::new(of("capabilities.bounding"), Action::DropBounding { keep: caps.bounding }));
+    let no_new_privs = process.no_new_privileges().unwrap_or(false);
+    let filter = around.seccomp.map(|filter| {
+        let action =
+            Action::LoadSeccomp { instructions: filter.program.len(), listener: filter.listener.is_some() };
+        Step::new("linux.seccomp", action)
+    });
+    let mut last = None;
+    match (no_new_privs, filter) {
+        (true, filter) => {
+            steps.push(Step::new(of("noNewPrivileges"), Action::SetNoNewPrivs));
+            // Anybody may load a filter then: last of all, so that no step of ours pays for it.
+            last = filter;
+        }
+        // Without no_new_privs loading takes CAP_SYS_ADMIN: before the rights go.
+        (false, Some(filter)) => steps.push(filter),
+        (false, None) => {}
+    }
+    let identity = Identity {
+        uid,
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+        setgroups: around.setgroups,
+        ask: around.foreign_user_namespace,
+    };
+    if !around.setgroups && !identity.groups.is_empty() {
+        problems.push(
+            Problem::new(of("user.additionalGids"), "setgroups is denied in this user namespace")
+                .hint("an ordinary user can give no supplementary groups"),
+        );
+    }
+    steps.push(Step::new(of("user"), Action::SetUser(identity)));
+    steps.push(Step::new(
+        of("capabilities"),
+        Action::SetCapabilities {
+            effective: caps.effective,
+            permitted: caps.permitted,
+            inheritable: caps.inheritable,
+            ambient: caps.ambient,
+        },
+    ));
+    steps.push(Step::new(of("user.umask"), Action::SetUmask { mask: user.umask().unwrap_or(UMASK) & 0o777 }));
+    if let Some(name) = process.args().as_ref().and_then(|args| args.first()) {
+        let executable = Executable { name: name.clone(), path: search_path(process) };
+        steps.push(Step::new(of("args[0]"), Action::FindExecutable(executable)));
+    }
+    steps.extend(last);
+    steps.push(Step::new("default", Action::AwaitStart));
+    if !around.hooks.is_empty() {
+        let action = Action::RunHooks { kind: HookKind::StartContainer, hooks: around.hooks.to_vec() };
+        steps.push(Step::new("hooks.startContainer", action));
+    }
+    steps.push(Step::new(of("args"), Action::Exec));
+    steps
+}
+
+/// HOME is given and not empty.
+fn has_home(process: &Process) -> bool {
+    process.env().as_ref().is_some_and(|env| env.iter().any(|v| v.len() > 5 && v.starts_with("HOME=")))
+}
+
+fn search_path(process: &Process) -> Vec<String> {
+    let env = process.env().as_deref().unwrap_or(&[]);
+    let path = env.iter().rev().find_map(|v| v.strip_prefix("PATH="));
+    path.unwrap_or("").split(':').map(str::to_owned).collect()
+}
+
+struct Capabilities {
+    bounding: CapSet,
+    effective: CapSet,
+    permitted: CapSet,
+    inheritable: CapSet,
+    ambient: CapSet,
+}
+
+/// Without `capabilities` the payload gets none: a missing list is an empty list. What the caller
+/// itself does not have cannot be granted, which is no error (config.md, Linux process).
+fn capabilities(process: &Process, grantable: CapSet) -> Capabilities {
+    let set = |list: Option<&Option<std::collections::HashSet<oci_spec::runtime::Capability>>>| {
+        list.and_then(Option::as_ref).map_or(CapSet(0), CapSet::of)
+    };
+    let caps = process.capabilities().as_ref();
+    let permitted = CapSet(set(caps.map(|c| c.permitted())).0 & grantable.0);
+    let inheritable = CapSet(set(caps.map(|c| c.inheritable())).0 & grantable.0);
+    Capabilities {
+        bounding: set(caps.map(|c| c.bounding())),
+        // The kernel refuses effective beyond permitted, and ambient beyond both (capset(2), prctl(2)).
+        effective: CapSet(set(caps.map(|c| c.effective())).0 & permitted.0),
+        ambient: CapSet(set(caps.map(|c| c.ambient())).0 & permitted.0 & inheritable.0),
+        permitted,
+        inheritable,
+    }
+}
+
+fn rlimits(process: &Process, property: &str, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
+    let none = Vec::new();
+    let mut except = Vec::new();
+    let list = process.rlimits().as_ref().unwrap_or(&none);
+    for (n, limit) in list.iter().enumerate() {
+        let at = format!("{property}.rlimits[{n}]");
+        let (name, resource) = rlimit(limit.typ());
+        if let Some(first) = list[..n].iter().position(|other| other.typ() == limit.typ()) {
+            problems.push(
+                Problem::new(
+                    format!("{at}.type"),
+                    format!("{name} is already set by {property}.rlimits[{first}]"),
+                )
+                .hint("give each limit once"),
+            );
+            continue;
+        }
+        if limit.soft() > limit.hard() {
+            problems.push(Problem::new(
+                format!("{at}.soft"),
+                format!("{} is above the hard limit {}", limit.soft(), limit.hard()),
+            ));
+        }
+        except.push(resource);
+        steps.push(Step::new(
+            at,
+            Action::SetRlimit { name, resource, soft: limit.soft(), hard: limit.hard() },
+        ));
+    }
+    steps.push(Step::new("default", Action::ResetSoftLimits { except }));
+}
+
+fn rlimit(typ: PosixRlimitType) -> (&'static str, u32) {
+    use PosixRlimitType as T;
+    match typ {
+        T::RlimitAs => ("RLIMIT_AS", libc::RLIMIT_AS),
+        T::RlimitCore => ("RLIMIT_CORE", libc::RLIMIT_CORE),
+        T::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
+        T::RlimitData => ("RLIMIT_DATA", libc::RLIMIT_DATA),
+        T::RlimitFsize => ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
+        T::RlimitLocks => ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
+        T::RlimitMemlock => ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
+        T::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
+        T::RlimitNice => ("RLIMIT_NICE", libc::RLIMIT_NICE),
+        T::RlimitNofile => ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
+        T::RlimitNproc => ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
+        T::RlimitRss => ("RLIMIT_RSS", libc::RLIMIT_RSS),
+        T::RlimitRtprio => ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
+        T::RlimitRttime => ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
+        T::RlimitSigpending => ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
+        T::RlimitStack => ("RLIMIT_STACK", libc::RLIMIT_STACK),
+    }
+}
+
+/// What the plan does not do yet is refused by name, never passed over.
+pub(super) fn refuse(process: &Process, property: &str, problems: &mut Vec<Problem>) {
+    let mut refuse = |leaf: &str, asked: bool| {
+        if asked {
+            problems.push(Problem::new(format!("{property}.{leaf}"), "is not supported yet"));
+        }
+    };
+    refuse("scheduler", process.scheduler().is_some());
+    refuse("ioPriority", process.io_priority().is_some());
+    refuse("apparmorProfile", process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()));
+    refuse("selinuxLabel", process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()));
+}
+
+/// The console of a process that asks for a terminal.
+pub(super) fn console(process: &Process, mount: bool) -> Option<Console> {
+    if !process.terminal().unwrap_or(false) {
+        return None;
+    }
+    let size = process.console_size().map(|size| (clamp(size.height()), clamp(size.width())));
+    Some(Console { size: size.filter(|s| *s != (0, 0)), mount, uid: process.user().uid() })
+}
+
+fn clamp(size: u64) -> u16 {
+    u16::try_from(size).unwrap_or(u16::MAX)
+}

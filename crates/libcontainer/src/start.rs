@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! start: a byte into the fifo that init waits on, and its answer out of the other.
+//!
+//! Init holds the only other ends of both fifos, so what is seen here is the truth: nobody reads
+//! start.fifo any more means that the payload runs already, or that init is dead; an end of file on
+//! result.fifo after an `x` means that execve took place.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::act::hooks;
+use crate::container::{Container, Status};
+use crate::context::Context;
+use crate::error::{Call, Error, Fault, Kind, Result};
+use crate::plan::step::HookKind;
+use crate::store::Store;
+use crate::sync::Message;
+
+/// Starts the payload of a created container.
+pub fn start(context: &Context, id: &str) -> Result<()> {
+    let go = || {
+        let store = Store::new(&context.root);
+        // Before the lock, which would leave a file for an id that there is not.
+        store.load(id)?;
+        let _lock = store.lock(id)?;
+        begin(&store.load(id)?)
+    };
+    go().map_err(|e: Error| e.within(format!("start {id}")))
+}
+
+/// Starts a container whose lock is held, or that nobody else knows yet.
+pub(crate) fn begin(container: &Container) -> Result<()> {
+    let state = |says: &str| Err(Error::new(Kind::State, says));
+    match container.status() {
+        Status::Created => {}
+        Status::Creating => return state("cannot start a container that is still being created"),
+        Status::Running => return state("cannot start an already running container"),
+        Status::Paused => return state("cannot start a paused container"),
+        Status::Stopped => return state("cannot start a container that has stopped"),
+    }
+    let record = &container.record;
+    if !record.has_process {
+        return Err(Error::new(Kind::Config, "process: there is no process to start")
+            .hint("config.json may leave \"process\" out for create, but not for start"));
+    }
+    let stopped = || Error::new(Kind::State, "cannot start a container that has stopped");
+    let pidfd = record.init.and_then(|init| init.open()).ok_or_else(stopped)?;
+    let result = container.open_fifo("result.fifo", OFlags::RDONLY).call(|| "open(result.fifo)")?;
+    let fifo = match container.open_fifo("start.fifo", OFlags::WRONLY) {
+        Err(Errno::NXIO) => return Err(stopped()),
+        other => other.call(|| "open(start.fifo)")?,
+    };
+    rustix::io::write(&fifo, b"s").call(|| "write(start.fifo)")?;
+    drop(fifo);
+    answer(&result, &pidfd)?;
+    if !record.poststart.is_empty() {
+        let pid = record.init.map_or(0, |init| init.pid);
+        let state = record.oci_state(Status::Running, pid);
+        hooks::run_all_warn(HookKind::Poststart.name(), &record.poststart, &state, Some(&record.bundle));
+    }
+    Ok(())
+}
+
+/// Reads init's answer to its end: `x` and nothing more is success; a failure tells itself.
+fn answer(result: &OwnedFd, pidfd: &OwnedFd) -> Result<()> {
+    let mut said = Vec::new();
+    let mut dead = false;
+    loop {
+        let mut bytes = [0; 4096];
+        match rustix::io::read(result, &mut bytes) {
+            Ok(0) => break,
+            Ok(n) => said.extend_from_slice(&bytes[..n]),
+            Err(Errno::INTR) => {}
+            // Nothing left to read of a dead init, which somebody's copy of the fifo keeps open.
+            Err(Errno::AGAIN) if dead => break,
+            Err(Errno::AGAIN) => {
+                let mut wait = [
+                    PollFd::from_borrowed_fd(result.as_fd(), PollFlags::IN),
+                    PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN),
+                ];
+                match poll(&mut wait, None) {
+                    Err(Errno::INTR) => continue,
+                    other => other.call(|| "poll(result.fifo)")?,
+                };
+                dead = !wait[1].revents().is_empty();
+            }
+            Err(errno) => return Err(Fault::call("read(result.fifo)", errno).into()),
+        }
+    }
+    let failure = said.iter().position(|b| *b == b'F').and_then(|at| Message::decode(&said[at..]));
+    match (failure, said.first()) {
+        (Some(Message::Failed(failure)), _) => Err(failure.fault.into()),
+        (_, Some(b'x')) => Ok(()),
+        _ => Err(Error::new(Kind::Failed, "the container's init ended before it could start the process")
+            .hint("it was killed, perhaps for its memory limit: see the kernel's log")),
+    }
+}

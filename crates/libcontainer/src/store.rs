@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! All containers of one `--root`: their ids, locks and directories.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde::Deserialize;
+
+use crate::container::{COPY, Container, FORMAT, Record};
+use crate::error::{Call, Error, Kind, Result};
+
+/// The directory of all containers.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// The lock of an id. Held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// Removes the lock's file while it is held: the id is free.
+    pub fn remove(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Store {
+    /// The store below `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The directory of a container.
+    fn dir(&self, id: &str) -> PathBuf {
+        self.root.join(id)
+    }
+
+    /// Takes the lock of an id if that can be had within `patience`.
+    pub fn lock_within(&self, id: &str, patience: Duration) -> Result<Option<Lock>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(lock) = self.take_lock(id, FlockOperation::NonBlockingLockExclusive)? {
+                return Ok(Some(lock));
+            }
+            if Instant::now() > deadline {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Takes the lock of an id, and waits for it. Whoever held it before may have removed the file:
+    /// then the one that stands there now counts.
+    pub fn lock(&self, id: &str) -> Result<Lock> {
+        loop {
+            if let Some(lock) = self.take_lock(id, FlockOperation::LockExclusive)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn take_lock(&self, id: &str, how: FlockOperation) -> Result<Option<Lock>> {
+        check_id(id)?;
+        let locks = self.root.join(".lock");
+        let path = locks.join(id);
+        loop {
+            let open = || File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
+            let file = match open() {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&locks);
+                    made.call(|| format!("mkdir({locks:?})"))?;
+                    open()
+                }
+                other => other,
+            }
+            .call(|| format!("open({path:?})"))?;
+            loop {
+                match flock(&file, how) {
+                    Err(Errno::INTR) => {}
+                    Err(Errno::WOULDBLOCK) => return Ok(None),
+                    other => break other.call(|| format!("flock({path:?})"))?,
+                }
+            }
+            let mine = file.metadata().call(|| format!("fstat({path:?})"))?;
+            match fs::metadata(&path) {
+                Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => {
+                    return Ok(Some(Lock { path, _file: file }));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Makes a container's directory and its first record. The lock must be held.
+    pub fn claim(&self, record: Record) -> Result<Container> {
+        let dir = self.dir(&record.id);
+        match fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::new(Kind::Exists, "container with given ID already exists")
+                    .hint(format!("`soute delete {}` removes it, if it is no longer needed", record.id)));
+            }
+            other => other.call(|| format!("mkdir({dir:?})"))?,
+        }
+        let container = Container { dir, record };
+        container.save().inspect_err(|_| container.remove_dir())?;
+        Ok(container)
+    }
+
+    /// Reads a container's record.
+    pub fn load(&self, id: &str) -> Result<Container> {
+        check_id(id)?;
+        let dir = self.dir(id);
+        let path = dir.join("state.json");
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !dir.exists() => return Err(absent()),
+            other => other.call(|| format!("read({path:?})")).map_err(|fault| damaged(fault.into(), id))?,
+        };
+        let record = parse(&text).map_err(|e| damaged(e.within(path.display().to_string()), id))?;
+        Ok(Container { dir, record })
+    }
+
+    /// Reads the copy of a container's record.
+    pub fn load_copy(&self, id: &str) -> Option<Container> {
+        let dir = self.dir(id);
+        let text = fs::read(dir.join(COPY)).ok()?;
+        parse(&text).ok().map(|record| Container { dir, record })
+    }
+
+    /// Whether there is a directory of this id, readable or not.
+    pub fn has_dir(&self, id: &str) -> bool {
+        self.dir(id).is_dir()
+    }
+
+    /// Removes the directory of a container that has no readable record.
+    pub fn remove_dir(&self, id: &str) -> Result<()> {
+        let dir = self.dir(id);
+        Ok(fs::remove_dir_all(&dir).call(|| format!("removing {dir:?}"))?)
+    }
+
+    /// Ids of all containers, sorted.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.call(|| format!("open({:?})", self.root))?,
+        };
+        let mut ids: Vec<String> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|id| check_id(id).is_ok())
+            .collect();
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Record> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+    }
+    let read = |e: serde_json::Error| Error::new(Kind::Failed, e.to_string());
+    serde_json::from_slice(text).map_err(|e| match serde_json::from_slice::<Head>(text) {
+        Ok(head) if head.format > FORMAT => Error::new(
+            Kind::Failed,
+            format!(
+                "format {} of the state was written by a newer soute; this one reads up to {FORMAT}",
+                head.format
+            ),
+        ),
+        _ => read(e),
+    })
+}
+
+fn damaged(error: Error, id: &str) -> Error {
+    error.hint(format!("`soute delete --force {id}` removes what is left of it"))
+}
+
+fn absent() -> Error {
+    Error::new(Kind::NotFound, "container does not exist")
+}
+
+/// Ids are file names: letters, digits and `_+.-`, not beginning with a dot (`.lock` is ours).
+pub fn check_id(id: &str) -> Result<()> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'.' | b'-');
+    // A cgroup's name is the id with `soute-` before it.
+    let fits = (1..=255 - "soute-".len()).contains(&id.len());
+    if fits && id.bytes().all(allowed) && !id.starts_with('.') {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Config, format!("invalid container ID format: {id:?}"))
+        .hint("1 to 249 letters, digits, \"_\", \"+\", \"-\" and \".\", not beginning with \".\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_file_names() {
+        for id in ["a", "web-1_x+y.z", "-a", &"x".repeat(249)] {
+            assert!(check_id(id).is_ok(), "{id}");
+        }
+        for id in ["", ".", "..", ".lock", "a/b", "a b", "ä", "a\n", &"x".repeat(250)] {
+            assert!(check_id(id).unwrap_err().message().contains("invalid container ID format"), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_told_from_a_damaged_file() {
+        let says = |text: &str| parse(text.as_bytes()).unwrap_err().message();
+        assert!(says("{\"format\": 99}").contains("newer soute"));
+        assert!(says("{\"format\": 1}").contains("missing field"));
+        assert!(says("nonsense").contains("expected"));
+    }
+}

@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What every script here shares: it stands in the project's root, says what it does on
+# stderr, finds cargo, and installs the Debian packages that are missing (as root) or
+# says which they are and how to get them (as anybody else).
+# To be sourced after `set -euo pipefail`.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+top=$PWD
+export LC_ALL=C CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+# say WORDS...: one line of progress, with the seconds since the script began.
+say() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }
+
+# die WORDS...: what is wrong, and the end.
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# have WITNESS: is this command, or a file that matches this pattern, there?
+have() {
+    case $1 in
+        /*) compgen -G "$1" >/dev/null ;;
+        *) command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] ;;
+    esac
+}
+
+# packages PACKAGE=WITNESS...: sees to it that every witness is there, from its package.
+packages() {
+    local pair missing=()
+    for pair in "$@"; do
+        have "${pair#*=}" || missing+=("${pair%%=*}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if ! have apt-get; then
+        die "these are missing: ${missing[*]} (names of Debian packages); install what your system calls them, then run this again"
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        die "these packages are missing: ${missing[*]}; as root: apt-get install ${missing[*]}"
+    fi
+    say "installing ${missing[*]}"
+    # The lists may be absent (a container image) or old: only then are they fetched.
+    apt_install "${missing[@]}" || {
+        say "that did not work: fetching the package lists first"
+        apt-get -q update >&2 || die "apt-get update failed (see above): is the mirror in reach?"
+        apt_install "${missing[@]}" || die "apt-get could not install ${missing[*]} (see above)"
+    }
+    for pair in "$@"; do
+        have "${pair#*=}" || die "${pair%%=*} is installed, but ${pair#*=} is not there"
+    done
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends -y "$@" >&2
+}
+
+# toolchain: cargo in PATH, and what the build links with.
+toolchain() {
+    if ! have cargo && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
+        PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+    fi
+    have cargo || die "there is no cargo: install a Rust toolchain (https://rustup.rs), $(wanted_rust) or newer"
+    local found
+    found=$(rustc --version | cut -d' ' -f2)
+    [ "$(printf '%s\n' "$(wanted_rust)" "${found%%-*}" | sort -V | head -n1)" = "$(wanted_rust)" ] ||
+        die "rustc $found is too old: soute needs $(wanted_rust) or newer (rustup update)"
+    packages gcc=cc binutils=readelf libc6-dev='/usr/lib*/*/libc.a' libseccomp-dev='/usr/lib*/*/libseccomp.a'
+}
+
+wanted_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
+
+# output PROFILE_DIRECTORY: where cargo puts binaries (the build always names its target).
+output() {
+    echo "${CARGO_TARGET_DIR:-$top/target}/$(rustc -vV | sed -n 's/^host: //p')/$1"
+}
+
+# root WHY: ends here for an ordinary user.
+root() { [ "$(id -u)" = 0 ] || die "$1 needs root: run it as root (or by sudo)"; }

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which kind of machine this is: the cgroup tree above all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How the machine's cgroups are arranged, seen from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// One hierarchy a controller, with or without a v2 tree beside them.
+    V1,
+    /// Only the v2 tree.
+    V2,
+}
+
+const TREE: &str = "/sys/fs/cgroup";
+
+impl Host {
+    /// Looks at what is mounted on /sys/fs/cgroup.
+    pub fn here() -> Self {
+        // A v2 root lists its controllers in this file; a tmpfs of v1 mounts has none.
+        if Path::new(TREE).join("cgroup.controllers").exists() { Self::V2 } else { Self::V1 }
+    }
+
+    /// The directory of a cgroup for one controller (v2 has one for all).
+    pub fn cgroup(self, controller: &str, path: &str) -> PathBuf {
+        let tree = match self {
+            Self::V1 => Path::new(TREE).join(controller),
+            Self::V2 => PathBuf::from(TREE),
+        };
+        tree.join(path.trim_start_matches('/'))
+    }
+}
+
+/// The controllers that a container can be limited by: v1 hierarchies that are mounted, or
+/// what the v2 root offers.
+pub fn controllers() -> Vec<String> {
+    match Host::here() {
+        Host::V2 => {
+            let all = fs::read_to_string(Path::new(TREE).join("cgroup.controllers")).unwrap_or_default();
+            all.split_whitespace().map(str::to_owned).collect()
+        }
+        Host::V1 => {
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let v1 = mounts.lines().filter(|line| line.contains(" - cgroup "));
+            let last = v1.filter_map(|line| line.rsplit(' ').next());
+            last.flat_map(|options| options.split(',').skip(1)).map(str::to_owned).collect()
+        }
+    }
+}
+
+/// Every cgroup directory, of every hierarchy, whose name contains `word`.
+pub(crate) fn cgroups_named(word: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo = vec![PathBuf::from(TREE)];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if entry.file_name().to_string_lossy().contains(word) {
+                found.push(entry.path());
+            }
+            todo.push(entry.path());
+        }
+    }
+    found
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where crun 1.8 is known to go another way, test by test. A test that then fails is
+//! counted as skipped, with this reason; see [`differs!`](crate::differs) for those few
+//! that runc shares.
+
+use crate::Flavor;
+
+/// Why this test is known to fail with this runtime.
+pub(crate) fn reason(flavor: Flavor, test: &str) -> Option<&'static str> {
+    let list = match flavor {
+        Flavor::Crun => CRUN,
+        _ => return None,
+    };
+    list.iter().find(|(name, _)| *name == test).map(|(_, why)| *why)
+}
+
+const CRUN: &[(&str, &str)] = &[
+    ("console::run_in_the_foreground_has_a_terminal", "the size is not the caller's terminal's"),
+    ("devices::a_later_rule_wins", "an exception of an exception is dropped in silence on v1"),
+    ("devices::an_empty_list_of_rules_refuses_too", "without rules every device is allowed"),
+    ("devices::bad_devices_are_refused", "an unknown device type is taken"),
+    (
+        "devices::the_hosts_devices_keep_owner_and_mode",
+        "the host's /dev/null is chowned to the container's user",
+    ),
+    ("errors::a_relative_cwd", "a relative cwd is taken"),
+    ("errors::a_text_in_place_of_a_number", "a text is taken for 0"),
+    ("exec::it_has_the_containers_limits_and_rights_by_default", "exec has no no_new_privs of its container"),
+    ("exec::it_joins_a_time_namespace", "time namespaces fail here"),
+    ("fds::closed_streams_are_no_trouble", "a closed standard input is an error"),
+    ("fds::listen_fds_are_passed_with_their_variables", "LISTEN_FDS is not passed on"),
+    ("hooks::an_absent_environment_is_empty", "a hook without env inherits the caller's"),
+    ("hooks::the_environment_is_the_hooks_own", "a hook that does not read its input is an error, at times"),
+    ("hooks::state_of", "the hook is told pid 0"),
+    ("life::ids_are_checked", "any id without a slash is taken"),
+    ("life::kill_refuses_an_unknown_signal", "an unknown signal is taken"),
+    ("life::list_tells_every_container", "list is in no order"),
+    ("limits::an_impossible_cpuset_is_an_error", "the cgroups of a failed create stay"),
+    ("limits::bad_limits_are_errors", "a text is taken for a number"),
+    ("limits::no_pids_limit", "-1 is written as it is"),
+    ("paths::a_mount_of_the_host_propagates_to_a_slave", "rootfsPropagation slave is private"),
+    ("paths::a_read_only_path_keeps_the_flags_of_its_mount", "nosuid and the like are lost"),
+    ("mounts::an_unknown_file_system_is_refused", "the error does not name the mount"),
+    ("mounts::an_unknown_option_is_the_file_systems_affair", "the error does not name the mount"),
+    ("mounts::mountpoints_are_made", "parents are made with mode 1755"),
+    ("paths::propagation", "rootfsPropagation slave is private"),
+    ("mounts::rbind_in_a_user_namespace", "submounts of the source are lost"),
+    ("mounts::the_cgroup_mount_shows_the_containers_own", "the tmpfs of a read-only v1 tree is writable"),
+    ("mounts::the_cgroup_mount_without_a_namespace", "the tmpfs of a read-only v1 tree is writable"),
+    ("mounts::the_last_of_two_contrary_options_wins", "the first word stays"),
+    ("mounts::tmpfs_without_a_mode_has_that_of_the_directory", "the mode is 1777"),
+    ("namespaces::a_new_time_namespace", "time namespaces fail here"),
+    ("namespaces::a_type_twice_is_refused", "a type twice is taken"),
+    ("namespaces::joins_a_time_namespace", "time namespaces fail here"),
+    ("namespaces::time_offsets", "time namespaces fail here"),
+    ("process::a_relative_working_directory_is_refused", "a relative cwd is taken"),
+    ("process::a_session_keyring_of_its_own", "the keyring is named otherwise"),
+    (
+        "process::a_strict_umask_of_the_caller_breaks_no_mount_point",
+        "parents are made with the caller's umask",
+    ),
+    ("process::ids_beyond_the_range_are_refused", "a text is taken for 0"),
+    ("rootfs::an_unknown_rootfs_propagation_is_refused", "an unknown word is ignored"),
+    ("rootfs::propagation", "rootfsPropagation slave is private"),
+    (
+        "security::root_of_a_user_namespace_cannot_loosen_the_hosts_mount",
+        "the host's flags are cleared from inside",
+    ),
+    ("security::root_of_a_user_namespace_cannot_uncover_what_is_hidden", "what the host hides is shown"),
+    ("stress::a_hundred_containers_are_listed", "list is in no order"),
+];
