@@ -283,6 +283,7 @@ pub(super) fn refuse(process: &Process, property: &str, problems: &mut Vec<Probl
         }
     };
     refuse("scheduler", process.scheduler().is_some());
+    refuse("execCPUAffinity", process.exec_cpu_affinity().is_some());
     refuse("ioPriority", process.io_priority().is_some());
     refuse("apparmorProfile", process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()));
     refuse("selinuxLabel", process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()));
