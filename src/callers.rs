@@ -10,6 +10,7 @@ use crate::cli::{self, Asked, First, Global};
 use crate::commands::Verb;
 use crate::commands::{check::Check, create::Create, exec::Exec, explain::Explain, run::Run, spec::Spec};
 use crate::commands::{delete::Delete, kill::Kill, list::List, start::Start, state::State};
+use crate::commands::{pause::Pause, ps::Ps, resume::Resume};
 
 fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
@@ -255,6 +256,16 @@ fn the_short_verbs() {
         ("list -f table -q", "Table", true),
     ] {
         assert_eq!(shown::<List>(line), format!("List {{ format: {format}, quiet: {quiet} }}"), "{line}");
+    }
+    assert_eq!(shown::<Pause>("--root /r pause web"), "Pause { id: \"web\" }");
+    assert_eq!(shown::<Resume>("--root /r resume web"), "Resume { id: \"web\" }");
+    for (line, format, args) in [
+        ("ps --format json web", "Json", "[]"),
+        ("ps web", "Table", "[]"),
+        ("ps -f table web -e --no-headers", "Table", "[\"-e\", \"--no-headers\"]"),
+    ] {
+        let expected = format!("Ps {{ format: {format}, id: \"web\", args: {args} }}");
+        assert_eq!(shown::<Ps>(line), expected, "{line}");
     }
     assert!(refusal::<Start>("start").contains("<ID>"));
     assert!(refusal::<Start>("start a b").contains("unexpected argument 'b'"));

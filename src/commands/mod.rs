@@ -9,6 +9,9 @@ pub mod explain;
 pub mod features;
 pub mod kill;
 pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod resume;
 pub mod run;
 pub mod spec;
 pub mod start;
@@ -66,6 +69,9 @@ pub const VERBS: &[Entry] = &[
     entry::<delete::Delete>(),
     entry::<run::Run>(),
     entry::<exec::Exec>(),
+    entry::<pause::Pause>(),
+    entry::<resume::Resume>(),
+    entry::<ps::Ps>(),
     entry::<list::List>(),
     entry::<check::Check>(),
     entry::<explain::Explain>(),

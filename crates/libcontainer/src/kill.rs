@@ -32,7 +32,14 @@ fn kill_all(container: &Container, signal: i32) -> Result<()> {
             other => other,
         };
     }
-    Ok(container.record.cgroup.signal(signal)?)
+    signal_all(container, signal)
+}
+
+/// SIGKILL has a way of its own, from which no fork escapes, and which reaches the frozen as well.
+fn signal_all(container: &Container, signal: i32) -> Result<()> {
+    let cgroup = &container.record.cgroup;
+    let sent = if signal == SIGKILL { cgroup.kill() } else { cgroup.signal(signal) };
+    Ok(sent?)
 }
 
 fn kill_init(container: &Container, signal: i32) -> Result<()> {
@@ -44,7 +51,7 @@ fn kill_init(container: &Container, signal: i32) -> Result<()> {
     }
     // The kernel ends the others with process 1 of their pid namespace; without one nobody does.
     if signal == SIGKILL && !record.has(namespaces::Kind::Pid) {
-        return Ok(record.cgroup.signal(signal)?);
+        return signal_all(container, signal);
     }
     let pidfd = record.init.and_then(|init| init.open()).ok_or_else(not_running)?;
     match pidfd_send_signal(pidfd.as_fd(), signal) {

@@ -2,7 +2,7 @@
 //! The library below the `soute` command: config.json -> Plan -> one clone3 -> steps -> execve.
 //!
 //! ```text
-//!   operations   create run start exec kill delete state check explain        one file each
+//!   operations   create run start exec kill pause ps delete state check explain        one file each
 //!        |              create.rs is the parent, init.rs the child
 //!   effects      act/  cgroup/  container.rs  sync.rs  bundle/  host.rs
 //!        |
@@ -29,8 +29,10 @@ mod host;
 mod init;
 mod kill;
 mod newborn;
+mod pause;
 pub mod plan;
 mod protect;
+mod ps;
 mod run;
 mod start;
 mod state;
@@ -47,7 +49,9 @@ pub use delete::delete;
 pub use exec::{ExecRequest, exec};
 pub use explain::{explain, text as explain_plan};
 pub use kill::kill;
+pub use pause::{pause, resume};
 pub use protect::protect;
+pub use ps::ps;
 pub use run::{RunRequest, run};
 pub use start::start;
 pub use state::{State, list, state};

@@ -24,7 +24,7 @@ impl Record {
     /// and that is an error.
     pub fn freeze(&self) -> Result<(), Fault> {
         let (group, dir) = self.freezable()?;
-        if group.is_v2() { v2(group, &dir) } else { v1(group, &dir, PATIENCE) }
+        if group.is_v2() { v2(group, &dir, PATIENCE) } else { v1(group, &dir, PATIENCE) }
     }
 
     /// Lets them go on, whichever freezer has stopped them.
@@ -35,7 +35,10 @@ impl Record {
         }
         file::write(&dir, "cgroup.freeze", "0")
             .call(|| format!("write({:?}, 0)", group.file("cgroup.freeze")))?;
-        self.thaw_v1()
+        self.thaw_v1()?;
+        // The processes leave one by one; a group above may keep them.
+        let _ = wait_for(&dir, "frozen", "0", Duration::from_secs(1));
+        Ok(())
     }
 
     /// The hybrid host's other freezer.
@@ -82,16 +85,17 @@ pub(super) fn is_frozen(group: &Group, dir: &OwnedFd) -> Result<bool, Fault> {
     Ok(look("freezer.state")?.starts_with("FR"))
 }
 
-fn v2(group: &Group, dir: &OwnedFd) -> Result<(), Fault> {
+fn v2(group: &Group, dir: &OwnedFd, patience: Duration) -> Result<(), Fault> {
     let name = "cgroup.freeze";
     file::write(dir, name, "1").call(|| format!("write({:?}, 1)", group.file(name)))?;
-    let frozen = wait_for(dir, "frozen", "1", PATIENCE);
-    let frozen = frozen.call(|| format!("poll({:?})", group.file("cgroup.events")))?;
-    if !frozen {
-        file::write(dir, name, "0").call(|| format!("write({:?}, 0)", group.file(name)))?;
-        return Err(too_slow());
+    let frozen = wait_for(dir, "frozen", "1", patience);
+    if frozen == Ok(true) {
+        return Ok(());
     }
-    Ok(())
+    // Half frozen is worse than either.
+    file::write(dir, name, "0").call(|| format!("write({:?}, 0)", group.file(name)))?;
+    frozen.call(|| format!("poll({:?})", group.file("cgroup.events")))?;
+    Err(too_slow())
 }
 
 /// Freezes by the v1 freezer, within the given time.
@@ -157,4 +161,37 @@ fn reread(events: &OwnedFd) -> rustix::io::Result<String> {
     let mut buffer = [0u8; 256];
     let n = read(events, &mut buffer)?;
     Ok(String::from_utf8_lossy(&buffer[..n]).into_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::fake;
+    use super::*;
+
+    #[test]
+    fn what_does_not_freeze_in_time_is_thawed() {
+        let tree = fake::Tree::new(&[("cgroup.freeze", "0"), ("cgroup.events", "populated 1\nfrozen 0\n")]);
+        let group = tree.group(&[]);
+        let fault = v2(&group, &tree.open(), Duration::from_millis(30)).unwrap_err();
+        assert!(fault.says.contains("does not freeze"), "{fault}");
+        assert_eq!(tree.read("cgroup.freeze"), "0");
+
+        // v1: FREEZING for ever, as the file here would say THAWED for ever.
+        let tree = fake::Tree::new(&[("freezer.state", "THAWED")]);
+        let group = tree.group(&["freezer"]);
+        // The fake file keeps what was written last, so that it "freezes" at once.
+        v1(&group, &tree.open(), Duration::from_millis(30)).unwrap();
+        assert_eq!(tree.read("freezer.state"), "FROZEN");
+        thaw_v1(&group, &tree.open()).unwrap();
+        assert_eq!(tree.read("freezer.state"), "THAWED");
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_thawed() {
+        let tree = fake::Tree::new(&[("cgroup.freeze", "0")]);
+        let group = tree.group(&[]);
+        assert!(v2(&group, &tree.open(), Duration::from_millis(30)).is_err());
+        assert_eq!(tree.read("cgroup.freeze"), "0");
+    }
 }

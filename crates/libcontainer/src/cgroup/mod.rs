@@ -20,6 +20,8 @@
 //! Each group's inode number, which the kernel gives only once, goes into the record;
 //! a directory of the same path with another number is a stranger's, and is left alone.
 
+#[cfg(test)]
+mod fake;
 mod file;
 mod freeze;
 mod join;
