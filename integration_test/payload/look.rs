@@ -61,6 +61,7 @@ pub fn answer(words: &[&str]) -> Option<Answer> {
         ["keys"] => read("/proc/keys"),
         ["exe"] => readlink("/proc/self/exe"),
         ["sched"] => read("/proc/self/sched"),
+        ["scheduler"] => scheduler(),
         ["stat", path] => fs::metadata(path).map_err(errno).map(|meta| stat(&meta)),
         ["lstat", path] => fs::symlink_metadata(path).map_err(errno).map(|meta| stat(&meta)),
         ["readlink", path] => readlink(path),
@@ -119,6 +120,11 @@ fn stat_field(index: usize) -> Answer {
     let stat = fs::read_to_string("/proc/self/stat").map_err(errno)?;
     let rest = stat.rsplit(')').next().unwrap_or_default();
     Ok(number(rest.split_whitespace().nth(index - 2).unwrap_or_default()))
+}
+
+/// As proc_pid_stat(5) counts them, less one.
+fn scheduler() -> Answer {
+    Ok(json!({ "policy": stat_field(40)?, "priority": stat_field(39)?, "nice": stat_field(18)? }))
 }
 
 /// Real, effective, saved and file system id, from the kernel's own account where /proc

@@ -255,6 +255,10 @@ pub fn all() -> Vec<Case> {
         Case::small("time-namespace")
             .with("/linux/namespaces", namespaces(&["pid", "mount", "time", "uts"]))
             .with("/linux/timeOffsets", json!({ "monotonic": { "secs": 100 }, "boottime": { "secs": -5, "nanosecs": 1 } })),
+        Case::small("scheduling")
+            .with("/process/scheduler", json!({ "policy": "SCHED_FIFO", "priority": 5, "flags": ["SCHED_FLAG_RESET_ON_FORK"] }))
+            .with("/process/ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 2 }))
+            .with("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "0-1", "flags": ["MPOL_F_STATIC_NODES"] })),
         Case::small("no-process").without("/process"),
         Case::small("hostile-words")
             .with("/process/args", json!(["sh\n  99  default  pivot_root"]))
@@ -277,7 +281,13 @@ pub fn executions() -> Vec<(&'static str, ExecPlan)> {
     let filter = Case::small("filter").with("/linux/seccomp", profile()).plan().seccomp;
     let plan = |process, inside| ExecPlan::new(&process, &inside).unwrap();
     vec![
-        ("exec", plan(process(json!({})), Inside { cgroup_v1: true, preserve_fds: 1, ..inside() })),
+        (
+            "exec",
+            plan(
+                process(json!({ "execCPUAffinity": { "initial": "0", "final": "1-3" } })),
+                Inside { cgroup_v1: true, preserve_fds: 1, ..inside() },
+            ),
+        ),
         (
             "exec-in-a-user-namespace",
             plan(

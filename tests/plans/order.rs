@@ -50,6 +50,8 @@ const RULES: &[(&str, &str, &str)] = &[
     ("ChownStdio", "SetUser", "needs rights"),
     ("OpenConsole", "ChownStdio", "standard input is the terminal then"),
     ("SetRlimit", "SetUser", "a hard limit above the caller's needs CAP_SYS_RESOURCE"),
+    ("SetMemoryPolicy", "DropBounding", "the filter and what comes after may not allow it"),
+    ("SetAffinity", "LoadSeccomp", "sched_setaffinity may not be allowed"),
     ("CloseDescriptors", "LoadSeccomp", "close_range may not be allowed"),
     ("OutliveParent", "LoadSeccomp", "prctl may not be allowed"),
     ("CloseDescriptors", "AwaitStart", "nothing of the host's is left while init waits"),

@@ -185,15 +185,11 @@ fn refused() -> Vec<(&'static str, Value)> {
     let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
     vec![
         ("linux.intelRdt", json!({ "closID": "web" })),
-        ("linux.memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "0" })),
         ("linux.netDevices", json!({ "eth0": {} })),
         ("linux.mountLabel", json!("system_u:object_r:container_file_t:s0")),
         ("mounts[].uidMappings", map.clone()),
         ("mounts[].gidMappings", map),
         ("process.apparmorProfile", json!("web")),
-        ("process.execCPUAffinity", json!({ "initial": "0" })),
-        ("process.ioPriority", json!({ "class": "IOPRIO_CLASS_BE" })),
-        ("process.scheduler", json!({ "policy": "SCHED_BATCH" })),
         ("process.selinuxLabel", json!("system_u:system_r:container_t:s0")),
         ("vm", json!({ "kernel": { "path": "/vmlinuz" } })),
     ]

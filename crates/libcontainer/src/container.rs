@@ -28,6 +28,7 @@ use crate::act::procfs;
 use crate::cgroup;
 use crate::error::{Call, Fault};
 use crate::plan::namespaces;
+use crate::plan::sched::MemoryPolicy;
 use crate::plan::step::Hook;
 
 /// The format of state.json. A newer one is refused; older ones are read.
@@ -111,6 +112,9 @@ pub struct Record {
     /// Execution domain.
     #[serde(default)]
     pub personality: u32,
+    /// NUMA policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
     /// What `exec` must know of the filter beside its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<Seccomp>,
@@ -191,6 +195,7 @@ impl Record {
             has_process: true,
             keyring: true,
             personality: 0,
+            memory_policy: None,
             seccomp: None,
             poststart: Vec::new(),
             poststop: Vec::new(),

@@ -23,7 +23,7 @@ use crate::act::mount::CgroupDir;
 use crate::act::namespace::{self, Joined};
 use crate::act::path::open;
 use crate::act::spawn::{Birth, Born, Child, spawn};
-use crate::act::{console, hooks, mount, pidfile, procfs};
+use crate::act::{console, hooks, mount, pidfile, procfs, sched};
 use crate::bundle::Bundle;
 use crate::cgroup;
 use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status};
@@ -133,6 +133,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     record.namespaces = plan.namespaces.flags();
     record.keyring = !request.no_new_keyring;
     record.personality = plan.personality;
+    record.memory_policy.clone_from(&plan.memory_policy);
     record.has_process = plan.payload.is_some();
     record.seccomp = plan.seccomp.as_ref().map(|filter| Seccomp {
         flags: filter.flags,
@@ -208,6 +209,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         channel.send(&Message::Go).call(|| "write to init").or_else(|_| parent.dead())?;
         parent.converse(claim.container(), terminal)?
     };
+    sched::schedule(child.get().pid, &plan.scheduling)?;
     claim.created(child.get(), group.commit())?;
     if let Some(socket) = &request.pidfd_socket {
         console::send_pidfd(socket, child.get().pidfd.as_fd(), "standard")?;

@@ -18,7 +18,7 @@ use rustix::process::geteuid;
 
 use crate::act::foreground::{self, Foreground};
 use crate::act::spawn::{Birth, Born, spawn};
-use crate::act::{console, pidfile, procfs};
+use crate::act::{console, pidfile, procfs, sched};
 use crate::bundle::{self, Bundle};
 use crate::cgroup::Joins;
 use crate::container::{self, Container, Status};
@@ -104,6 +104,10 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
     let record = &container.record;
     if record.has(Namespace::Pid) {
         setns(target.as_fd(), Namespace::Pid.flag()).call(|| "setns(the container's pid namespace)")?;
+    }
+    if plan.initial_cpus.is_some() {
+        sched::set_affinity(plan.initial_cpus.as_ref())
+            .map_err(|fault| Error::from(fault).within("process.execCPUAffinity.initial"))?;
     }
     let (channel, theirs) = Channel::pair().call(|| "socketpair")?;
     let birth = Birth { new: 0, joined: &[], time: None, cgroup: joins.into_cgroup() };
@@ -266,6 +270,7 @@ fn inside(container: &Container, request: &ExecRequest) -> Result<Inside> {
         capabilities: CapSet(capabilities.permitted.bits()),
         preserve_fds: request.preserve_fds,
         personality: record.personality,
+        memory_policy: record.memory_policy.clone(),
         keyring: record.keyring,
     })
 }
@@ -327,6 +332,7 @@ impl Parent<'_> {
                 other => return Err(self.fault(child, other)),
             }
         }
+        sched::schedule(child.get().pid, &self.plan.scheduling)?;
         let pid = child.get().pid.as_raw_nonzero().get();
         if let Some(socket) = &self.request.pidfd_socket {
             console::send_pidfd(socket, child.get().pidfd.as_fd(), "setns")?;

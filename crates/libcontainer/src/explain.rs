@@ -19,6 +19,7 @@ use crate::plan::cgroup::Place;
 use crate::plan::mounts::{Opener, What};
 use crate::plan::namespaces::{Kind, Namespaces, Range};
 use crate::plan::resources::Devices;
+use crate::plan::sched::Scheduling;
 use crate::plan::step::{Action, Hook, HookKind, Step};
 use crate::plan::{Plan, Source};
 
@@ -159,6 +160,10 @@ fn init(plan: &Plan, out: &mut Out) {
                 out.hooks(HookKind::Prestart, &plan.prestart);
                 out.hooks(HookKind::CreateRuntime, &plan.create_runtime);
             }
+            Action::AwaitStart => scheduling(&plan.scheduling, out),
+            _ => {}
+        }
+        match step.action {
             Action::AwaitStart if n + 1 < plan.steps.len() => out.heading("start, which lets init go on"),
             _ => {}
         }
@@ -167,6 +172,16 @@ fn init(plan: &Plan, out: &mut Out) {
         }
     }
     out.hooks(HookKind::Poststart, &plan.poststart);
+}
+
+/// What the parent sets of a process that waits.
+fn scheduling(scheduling: &Scheduling, out: &mut Out) {
+    if let Some(scheduler) = &scheduling.scheduler {
+        out.line("process.scheduler", &format!("the parent schedules it by {scheduler}"));
+    }
+    if let Some(priority) = scheduling.io_priority {
+        out.line("process.ioPriority", &format!("the parent sets its I/O priority: {priority}"));
+    }
 }
 
 /// The step after which "/" is the container's, and what it is called.

@@ -34,7 +34,7 @@ pub const FEATURES: Features = Features {
         selinux: Enabled { enabled: false },
         mount_extensions: MountExtensions { idmap: Enabled { enabled: false } },
         intel_rdt: IntelRdt { enabled: false, schemata: false, monitoring: false },
-        memory_policy: MemoryPolicy { modes: &[], flags: &[] },
+        memory_policy: MemoryPolicy { modes: MEMORY_MODES, flags: MEMORY_FLAGS },
         net_devices: Enabled { enabled: false },
     },
     annotations: Annotations { checkpoint: "false" },
@@ -259,6 +259,18 @@ const CAPABILITIES: &[&str] = &[
     "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
 ];
+
+const MEMORY_MODES: &[&str] = &[
+    "MPOL_BIND",
+    "MPOL_DEFAULT",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+];
+
+const MEMORY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
 const SECCOMP_ACTIONS: &[&str] = &[
     "SCMP_ACT_ALLOW",

@@ -14,7 +14,7 @@ use rustix::thread::set_no_new_privs;
 
 use crate::act::mount::CgroupDir;
 use crate::act::rootfs::Covers;
-use crate::act::{console, devices, hooks, identity, mount, path, procfs, rootfs};
+use crate::act::{console, devices, hooks, identity, mount, path, procfs, rootfs, sched};
 use crate::container::{Record, Status};
 use crate::error::{Call, Fault};
 use crate::plan::identity::Console;
@@ -178,6 +178,8 @@ impl Init<'_> {
                 identity::set_rlimit(name, *resource, *soft, *hard)
             }
             Action::ResetSoftLimits { except } => identity::reset_soft_limits(except),
+            Action::SetAffinity { cpus } => sched::set_affinity(cpus.as_ref()),
+            Action::SetMemoryPolicy(policy) => sched::set_memory_policy(policy),
             Action::SetPersonality { domain } => {
                 sys::personality(*domain).call(|| format!("personality({domain})"))
             }

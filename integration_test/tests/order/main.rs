@@ -142,6 +142,7 @@ fn hooks_sysctls_and_names() {
             .hook("createContainer", "true")
             .set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1", "kernel.shmmax": "4096" }))
             .set("/domainname", "example.org")
+            .set("/linux/memoryPolicy", json!({ "mode": "MPOL_PREFERRED", "nodes": "0" }))
             .set("/linux/rootfsPropagation", "rprivate");
         happens_as_explained(t, bundle, &[], 40);
     });

@@ -225,6 +225,12 @@ pub fn parts(text: &str, root: &str) -> Vec<Part> {
     if begins("raise each soft limit") {
         return vec![Any(vec![call("prlimit64", &[])])];
     }
+    if begins("let it run on every CPU") {
+        return vec![call("sched_setaffinity", &["(0, "])];
+    }
+    if begins("set the memory policy ") {
+        return vec![call("set_mempolicy", &[words[4]])];
+    }
     if begins("set the execution domain") {
         return vec![call("personality", &[&format!("PER_{}", words.last().unwrap())])];
     }

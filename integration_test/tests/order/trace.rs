@@ -9,7 +9,8 @@ use integration_test::{Bundle, Flavor, Test};
 /// What is traced: all that changes mounts, the root, names, rights, limits or the filter,
 /// makes processes or opens files. Those with a question mark are not on every machine.
 const CALLS: &str = "trace=fsopen,fsmount,open_tree,move_mount,mount_setattr,mount,umount2,pivot_root,chroot,chdir,\
-    fchdir,mknodat,symlinkat,unshare,setns,setsid,sethostname,setdomainname,keyctl,personality,umask,prlimit64,prctl,\
+    fchdir,mknodat,symlinkat,unshare,setns,setsid,sethostname,setdomainname,keyctl,personality,\
+    sched_setaffinity,set_mempolicy,umask,prlimit64,prctl,\
     capset,setgroups,setresgid,setresuid,setreuid,setregid,setuid,setgid,close_range,seccomp,execve,execveat,clone,\
     clone3,?fork,?vfork,?open,openat,openat2";
 

@@ -14,5 +14,6 @@ pub mod pidfile;
 pub mod procfs;
 mod relay;
 pub mod rootfs;
+pub mod sched;
 pub mod spawn;
 pub mod terminal;

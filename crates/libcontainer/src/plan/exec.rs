@@ -9,6 +9,7 @@ use super::caps::CapSet;
 use super::namespaces::Kind;
 use super::problem::Problem;
 use super::process::{self, Around, Payload};
+use super::sched::{self, MemoryPolicy, Scheduling, Set};
 use super::seccomp::Filter;
 use super::step::{Action, Step};
 
@@ -29,6 +30,8 @@ pub struct Inside {
     pub keyring: bool,
     /// Execution domain of its configuration.
     pub personality: u32,
+    /// NUMA policy of its configuration.
+    pub memory_policy: Option<MemoryPolicy>,
     /// The caller's capabilities.
     pub capabilities: CapSet,
     /// Descriptors from 3 on that the process gets.
@@ -42,6 +45,10 @@ pub struct ExecPlan {
     pub steps: Vec<Step>,
     /// argv and environment.
     pub payload: Payload,
+    /// Set by the parent when the process is ready.
+    pub scheduling: Scheduling,
+    /// The parent's own CPUs, before the process is born into the group.
+    pub initial_cpus: Option<Set>,
     /// It gets a terminal.
     pub terminal: bool,
 }
@@ -73,6 +80,8 @@ impl ExecPlan {
         if let Some(console) = process::console(process, false) {
             steps.push(Step::new("process.terminal", Action::OpenConsole(console)));
         }
+        let scheduling = sched::scheduling(process, "process", false, &mut problems);
+        let affinity = sched::affinity(process, "process", &mut problems);
         let around = Around {
             property: "process",
             setgroups: true,
@@ -82,12 +91,15 @@ impl ExecPlan {
             user_namespace,
             foreign_user_namespace: user_namespace,
             personality: inside.personality,
+            memory_policy: inside.memory_policy.as_ref(),
+            affinity: Some(&affinity),
             grantable: if user_namespace { CapSet(u64::MAX) } else { inside.capabilities },
         };
         steps.extend(process::steps(Some(process), &around, &mut problems));
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self { steps, payload, terminal: process.terminal().unwrap_or(false) })
+        let terminal = process.terminal().unwrap_or(false);
+        Ok(Self { steps, payload, scheduling, initial_cpus: affinity.initial, terminal })
     }
 }

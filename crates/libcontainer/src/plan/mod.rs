@@ -17,6 +17,7 @@ pub mod problem;
 pub mod process;
 pub mod propagation;
 pub mod resources;
+pub mod sched;
 pub mod seccomp;
 pub mod step;
 mod sysctl;
@@ -34,6 +35,7 @@ use problem::Problem;
 use process::{Around, Payload};
 use propagation::{Propagation, absolute};
 use resources::Limits;
+use sched::{MemoryPolicy, Scheduling};
 use seccomp::Filter;
 use step::{Action, Hook, HookKind, Step};
 
@@ -101,6 +103,10 @@ pub struct Plan {
     pub limits: Limits,
     /// Written by the parent.
     pub oom_score_adj: Option<i32>,
+    /// Set by the parent when init is ready.
+    pub scheduling: Scheduling,
+    /// Also of what `exec` brings in.
+    pub memory_policy: Option<MemoryPolicy>,
     /// The child's life.
     pub steps: Vec<Step>,
     /// Hooks of the parent: prestart and createRuntime.
@@ -206,8 +212,14 @@ impl Plan {
             listen_fds(&mut payload, request.listen_fds);
             payload
         });
+        let scheduling = process.map(|process| {
+            let hooks = !hooks.start_container.is_empty();
+            sched::scheduling(process, "process", hooks, &mut problems)
+        });
+        let memory_policy =
+            linux.and_then(|l| l.memory_policy().as_ref()).map(|p| sched::memory_policy(p, &mut problems));
         let user_namespace = namespaces.has(Kind::User);
-        let personality = personality(linux);
+        let personality = personality(linux, &mut warnings);
         let around = Around {
             property: "process",
             setgroups: !(rootless && namespaces.makes(Kind::User)),
@@ -217,6 +229,8 @@ impl Plan {
             user_namespace,
             foreign_user_namespace: namespaces.joins(Kind::User),
             personality,
+            memory_policy: memory_policy.as_ref(),
+            affinity: None,
             grantable: if user_namespace { CapSet(u64::MAX) } else { host.capabilities },
         };
         steps.extend(process::steps(process, &around, &mut problems));
@@ -236,6 +250,8 @@ impl Plan {
             place,
             limits,
             oom_score_adj: process.and_then(Process::oom_score_adj),
+            scheduling: scheduling.unwrap_or_default(),
+            memory_policy,
             steps,
             prestart: hooks.prestart,
             create_runtime: hooks.create_runtime,
@@ -373,9 +389,14 @@ fn create_container(hooks: &Hooks, steps: &mut Vec<Step>) {
 }
 
 /// linux.personality: PER_LINUX or PER_LINUX32 (personality(2)); the spec defines no flags yet.
-fn personality(linux: Option<&Linux>) -> u32 {
+fn personality(linux: Option<&Linux>, warnings: &mut Vec<Problem>) -> u32 {
     use oci_spec::runtime::LinuxPersonalityDomain;
-    match linux.and_then(|l| l.personality().as_ref()).map(|p| p.domain()) {
+    let asked = linux.and_then(|l| l.personality().as_ref());
+    if asked.is_some_and(|p| p.flags().as_ref().is_some_and(|flags| !flags.is_empty())) {
+        let says = "ignored: the specification defines no flag yet";
+        warnings.push(Problem::new("linux.personality.flags", says));
+    }
+    match asked.map(|p| p.domain()) {
         Some(LinuxPersonalityDomain::PerLinux32) => 8,
         _ => 0,
     }
@@ -442,7 +463,6 @@ fn refuse(spec: &Spec, linux: Option<&Linux>, problems: &mut Vec<Problem>) {
     let some = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
     let asked = [
         ("linux.intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
-        ("linux.memoryPolicy", linux.is_some_and(|l| l.memory_policy().is_some())),
         ("linux.netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),
         ("linux.mountLabel", linux.is_some_and(|l| some(l.mount_label()))),
         ("vm", spec.vm().is_some()),

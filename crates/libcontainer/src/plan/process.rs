@@ -11,6 +11,7 @@ use super::caps::CapSet;
 use super::identity::{Console, Executable, Identity};
 use super::problem::Problem;
 use super::propagation::absolute;
+use super::sched::{Affinity, MemoryPolicy, Set};
 use super::seccomp::Filter;
 use super::step::{Action, Hook, HookKind, Step};
 
@@ -41,6 +42,10 @@ pub(super) struct Around<'a> {
     pub foreign_user_namespace: bool,
     /// Execution domain, of linux.personality.
     pub personality: u32,
+    /// linux.memoryPolicy.
+    pub memory_policy: Option<&'a MemoryPolicy>,
+    /// process.execCPUAffinity, for `exec`.
+    pub affinity: Option<&'a Affinity>,
     /// What the caller can grant; a user namespace can grant all.
     pub grantable: CapSet,
 }
@@ -114,6 +119,10 @@ pub(super) fn steps(
         steps.push(Step::new(of("user"), Action::ChownStdio { uid }));
     }
     rlimits(process, property, &mut steps, problems);
+    affinity(around.affinity, property, &mut steps);
+    if let Some(policy) = around.memory_policy {
+        steps.push(Step::new("linux.memoryPolicy", Action::SetMemoryPolicy(policy.clone())));
+    }
     let origin = if around.personality == 0 { "default" } else { "linux.personality" };
     steps.push(Step::new(origin, Action::SetPersonality { domain: around.personality }));
     if !has_home(process) {
@@ -181,6 +190,19 @@ pub(super) fn steps(
     }
     steps.push(Step::new(of("args"), Action::Exec));
     steps
+}
+
+/// The CPUs that the caller was bound to are not the payload's affair. `exec` may bind it; where it
+/// binds only the way in, the kernel decides what becomes of that (config.md, execCPUAffinity).
+fn affinity(asked: Option<&Affinity>, property: &str, steps: &mut Vec<Step>) {
+    let cpus = |cpus: Option<Set>| Action::SetAffinity { cpus };
+    steps.extend(match asked {
+        Some(Affinity { last: Some(last), .. }) => {
+            Some(Step::new(format!("{property}.execCPUAffinity.final"), cpus(Some(last.clone()))))
+        }
+        Some(Affinity { initial: Some(_), last: None }) => None,
+        _ => Some(Step::new("default", cpus(None))),
+    });
 }
 
 /// HOME is given and not empty.
@@ -282,9 +304,6 @@ pub(super) fn refuse(process: &Process, property: &str, problems: &mut Vec<Probl
             problems.push(Problem::new(format!("{property}.{leaf}"), "is not supported yet"));
         }
     };
-    refuse("scheduler", process.scheduler().is_some());
-    refuse("execCPUAffinity", process.exec_cpu_affinity().is_some());
-    refuse("ioPriority", process.io_priority().is_some());
     refuse("apparmorProfile", process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()));
     refuse("selinuxLabel", process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()));
 }

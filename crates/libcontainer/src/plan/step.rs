@@ -14,6 +14,7 @@ use super::identity::{Console, Executable, Identity};
 use super::mounts::Mount;
 use super::namespaces::Kind;
 use super::propagation::Propagation;
+use super::sched::{MemoryPolicy, Set};
 
 /// The property of config.json that asks for a step, or "default" where the runtime itself does.
 pub type Origin = Cow<'static, str>;
@@ -95,6 +96,10 @@ pub enum Action {
     SetRlimit { name: &'static str, resource: u32, soft: u64, hard: u64 },
     /// Soft limits that the configuration does not name: the caller's do not leak in.
     ResetSoftLimits { except: Vec<u32> },
+    /// sched_setaffinity(2): these, or every CPU that the cgroup allows.
+    SetAffinity { cpus: Option<Set> },
+    /// set_mempolicy(2).
+    SetMemoryPolicy(MemoryPolicy),
     /// personality(2): as configured, and plain in place of whatever the caller's was.
     SetPersonality { domain: u32 },
     /// Capabilities that no exec may ever bring back.
@@ -282,6 +287,9 @@ impl fmt::Display for Action {
                 f.write_str("raise each soft limit to its hard limit, the stack's to 8 MiB at most")?;
                 f.write_str(if except.is_empty() { "" } else { "; but for those above" })
             }
+            Self::SetAffinity { cpus: None } => f.write_str("let it run on every CPU of its cgroup"),
+            Self::SetAffinity { cpus: Some(cpus) } => write!(f, "let it run on CPUs {}", cpus.list),
+            Self::SetMemoryPolicy(policy) => write!(f, "set the memory policy {policy}"),
             Self::SetPersonality { domain } => {
                 write!(f, "set the execution domain to {}", if *domain == 0 { "LINUX" } else { "LINUX32" })
             }
