@@ -476,3 +476,35 @@ fn standard_streams_are_the_callers() {
         assert!(!out.stdout().contains("\nto stderr"));
     });
 }
+
+/// Podman tells faults of labels by the path in backquotes and how it ends.
+#[test]
+fn a_label_without_its_security_module_is_an_error() {
+    container_test(|t| {
+        let apparmor = fs::exists("/sys/kernel/security/apparmor").unwrap();
+        let selinux = fs::read_to_string("/proc/filesystems").unwrap().contains("selinuxfs");
+        for (property, label, present, path) in [
+            ("apparmorProfile", "web", apparmor, "`/proc/self/attr/apparmor/exec`"),
+            ("selinuxLabel", "system_u:system_r:container_t:s0", selinux, "`/proc/self/attr/"),
+        ] {
+            if present {
+                continue;
+            }
+            let bundle = t.bundle().set(&format!("/process/{property}"), label);
+            let out = t.run(&bundle.clone().asks(&["pid"]));
+            let without_keyring = t.run_with(&bundle.asks(&["pid"]), &["--no-new-keyring"]);
+            differs!(t, Runc, "passes labels over in silence");
+            differs!(t, Crun, "passes labels over in silence");
+            let says = out.fails();
+            assert!(says.contains("is not enabled on this host") && says.contains(path), "{says}");
+            let says = without_keyring.fails();
+            assert!(says.contains("/exec`") && says.contains(&format!("process.{property}")), "{says}");
+            t.up(t.bundle());
+            let flag = if property == "selinuxLabel" { "--process-label" } else { "--apparmor" };
+            let says = t.exec_with(&[flag, label], &["pid"]).fails();
+            assert!(says.contains("is not enabled on this host"), "{says}");
+            t.delete_force();
+        }
+        assert_eq!(t.left_behind(), [""; 0]);
+    });
+}

@@ -259,6 +259,11 @@ pub fn all() -> Vec<Case> {
             .with("/process/scheduler", json!({ "policy": "SCHED_FIFO", "priority": 5, "flags": ["SCHED_FLAG_RESET_ON_FORK"] }))
             .with("/process/ioPriority", json!({ "class": "IOPRIO_CLASS_BE", "priority": 2 }))
             .with("/linux/memoryPolicy", json!({ "mode": "MPOL_BIND", "nodes": "0-1", "flags": ["MPOL_F_STATIC_NODES"] })),
+        Case::small("labels")
+            .with("/process/selinuxLabel", json!("system_u:system_r:container_t:s0:c1,c2"))
+            .with("/process/apparmorProfile", json!("web-default"))
+            .with("/linux/seccomp", profile())
+            .with("/process/noNewPrivileges", json!(false)),
         Case::small("no-process").without("/process"),
         Case::small("hostile-words")
             .with("/process/args", json!(["sh\n  99  default  pivot_root"]))

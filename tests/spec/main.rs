@@ -189,8 +189,6 @@ fn refused() -> Vec<(&'static str, Value)> {
         ("linux.mountLabel", json!("system_u:object_r:container_file_t:s0")),
         ("mounts[].uidMappings", map.clone()),
         ("mounts[].gidMappings", map),
-        ("process.apparmorProfile", json!("web")),
-        ("process.selinuxLabel", json!("system_u:system_r:container_t:s0")),
         ("vm", json!({ "kernel": { "path": "/vmlinuz" } })),
     ]
 }

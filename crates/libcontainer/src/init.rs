@@ -14,7 +14,7 @@ use rustix::thread::set_no_new_privs;
 
 use crate::act::mount::CgroupDir;
 use crate::act::rootfs::Covers;
-use crate::act::{console, devices, hooks, identity, mount, path, procfs, rootfs, sched};
+use crate::act::{console, devices, hooks, identity, label, mount, path, procfs, rootfs, sched};
 use crate::container::{Record, Status};
 use crate::error::{Call, Fault};
 use crate::plan::identity::Console;
@@ -126,7 +126,12 @@ impl Init<'_> {
             Action::NewCgroupNamespace => {
                 sys::unshare(Kind::Cgroup.flag()).call(|| "unshare(CLONE_NEWCGROUP)")
             }
-            Action::JoinKeyring { name } => join_keyring(name),
+            Action::JoinKeyring { name, label: None } => join_keyring(name),
+            Action::JoinKeyring { name, label: Some(label) } => {
+                label::set_key(found.proc()?, label)?;
+                join_keyring(name)?;
+                label::set_key(found.proc()?, "")
+            }
             Action::NewSession => match rustix::process::setsid() {
                 // Already a leader: as process 1 of a pid namespace it is nobody's.
                 Err(Errno::PERM) => Ok(()),
@@ -200,6 +205,9 @@ impl Init<'_> {
             }
             Action::SetCapabilities { effective, permitted, inheritable, ambient } => {
                 identity::set_capabilities(*effective, *permitted, *inheritable, *ambient)
+            }
+            Action::SetExecLabel { module, label, no_new_privs } => {
+                label::set_exec(found.proc()?, *module, label, *no_new_privs)
             }
             Action::SetUmask { mask } => {
                 umask(Mode::from_raw_mode(*mask));

@@ -57,7 +57,6 @@ impl ExecPlan {
     /// Plans a process; or tells everything that is wrong with it.
     pub fn new(process: &Process, inside: &Inside) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        process::refuse(process, "process", &mut problems);
         let payload = process::payload(process, "process", &mut problems);
         let user_namespace = inside.namespaces & Kind::User.flag() != 0;
         let mut steps = Vec::with_capacity(24);
@@ -71,7 +70,7 @@ impl ExecPlan {
             steps.push(Step::new("default", Action::BecomeRoot));
         }
         if inside.keyring {
-            steps.push(Step::new("default", Action::JoinKeyring { name: format!("_ses.{}", inside.id) }));
+            steps.push(process::keyring(Some(process), &inside.id));
         }
         steps.push(Step::new("default", Action::NewSession));
         if let Some(path) = &inside.chroot {

@@ -174,7 +174,7 @@ impl Plan {
             steps.push(Step::new("linux.namespaces", Action::NewCgroupNamespace));
         }
         if !request.no_new_keyring {
-            steps.push(Step::new("default", Action::JoinKeyring { name: format!("_ses.{}", request.id) }));
+            steps.push(process::keyring(process, &request.id));
         }
         steps.push(Step::new("default", Action::NewSession));
         names(spec, &namespaces, &mut steps, &mut problems);
@@ -207,7 +207,6 @@ impl Plan {
         sysctl::steps(linux, &namespaces, &mut steps, &mut problems);
 
         let payload = process.map(|process| {
-            process::refuse(process, "process", &mut problems);
             let mut payload = process::payload(process, "process", &mut problems);
             listen_fds(&mut payload, request.listen_fds);
             payload

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::propagation::absolute;
 use super::sched::{Affinity, MemoryPolicy, Set};
 use super::seccomp::Filter;
-use super::step::{Action, Hook, HookKind, Step};
+use super::step::{Action, Hook, HookKind, Module, Step};
 
 /// What execve gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,6 +130,7 @@ pub(super) fn steps(
     }
     // With the rights of root, so that a directory that only root may enter can still be one's start.
     steps.push(Step::new(of("cwd"), Action::EnterCwd { path: absolute(process.cwd()) }));
+    labels(process, property, &mut steps, problems);
     // Before any filter or loss of rights; only marks them, so that what still works with them goes on.
     steps.push(Step::new("default", Action::CloseDescriptors { first: 3 + around.preserve_fds }));
     // A change of credentials takes the signal back anyway; from here on init waits on a pipe only.
@@ -297,15 +298,28 @@ fn rlimit(typ: PosixRlimitType) -> (&'static str, u32) {
     }
 }
 
-/// What the plan does not do yet is refused by name, never passed over.
-pub(super) fn refuse(process: &Process, property: &str, problems: &mut Vec<Problem>) {
-    let mut refuse = |leaf: &str, asked: bool| {
-        if asked {
-            problems.push(Problem::new(format!("{property}.{leaf}"), "is not supported yet"));
+/// The container's own session keyring, which has the label of its processes.
+pub(super) fn keyring(process: Option<&Process>, id: &str) -> Step {
+    let label = process.and_then(|process| process.selinux_label().clone()).filter(|label| !label.is_empty());
+    Step::new("default", Action::JoinKeyring { name: format!("_ses.{id}"), label })
+}
+
+/// process.selinuxLabel and process.apparmorProfile. They need the rights by which a procfs is made.
+fn labels(process: &Process, property: &str, steps: &mut Vec<Step>, problems: &mut Vec<Problem>) {
+    let asked = [
+        (Module::Selinux, "selinuxLabel", process.selinux_label()),
+        (Module::Apparmor, "apparmorProfile", process.apparmor_profile()),
+    ];
+    for (module, leaf, label) in asked {
+        let Some(label) = label.as_ref().filter(|label| !label.is_empty()) else { continue };
+        let at = format!("{property}.{leaf}");
+        if label.chars().any(char::is_control) {
+            problems.push(Problem::new(at, "holds a control character"));
+            continue;
         }
-    };
-    refuse("apparmorProfile", process.apparmor_profile().as_ref().is_some_and(|p| !p.is_empty()));
-    refuse("selinuxLabel", process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()));
+        let no_new_privs = process.no_new_privileges().unwrap_or(false);
+        steps.push(Step::new(at, Action::SetExecLabel { module, label: label.clone(), no_new_privs }));
+    }
 }
 
 /// The console of a process that asks for a terminal.

@@ -47,7 +47,8 @@ pub enum Action {
     /// unshare(CLONE_NEWCGROUP), where it could not be made by clone3: after joining.
     NewCgroupNamespace,
     /// A session keyring of the container's own, so that it cannot see the caller's.
-    JoinKeyring { name: String },
+    /// With a label, the keyring carries it.
+    JoinKeyring { name: String, label: Option<String> },
     /// setsid(2): no controlling terminal of the caller's is left.
     NewSession,
     /// sethostname(2).
@@ -114,6 +115,8 @@ pub enum Action {
     SetCapabilities { effective: CapSet, permitted: CapSet, inheritable: CapSet, ambient: CapSet },
     /// HOME is looked up in the container's /etc/passwd; `/` where it has no line for the user.
     FindHome { uid: u32 },
+    /// What the payload is to a security module, from its execve on.
+    SetExecLabel { module: Module, label: String, no_new_privs: bool },
     /// umask(2).
     SetUmask { mask: u32 },
     /// chdir(2), and a look that it is inside the root.
@@ -157,6 +160,24 @@ pub enum DeviceKind {
     Block { major: u32, minor: u32 },
     /// `p`.
     Fifo,
+}
+
+/// A Linux security module that labels processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// selinux(8)
+    Selinux,
+    /// apparmor(7)
+    Apparmor,
+}
+
+impl fmt::Display for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Selinux => "SELinux",
+            Self::Apparmor => "AppArmor",
+        })
+    }
 }
 
 impl fmt::Display for DeviceKind {
@@ -227,7 +248,10 @@ impl fmt::Display for Action {
                 }
             }
             Self::NewCgroupNamespace => f.write_str("unshare the cgroup namespace, rooted where init stands"),
-            Self::JoinKeyring { name } => write!(f, "join a new session keyring {name}"),
+            Self::JoinKeyring { name, label } => {
+                write!(f, "join a new session keyring {name}")?;
+                label.as_ref().map_or(Ok(()), |label| write!(f, " with the label {label}"))
+            }
             Self::NewSession => f.write_str("begin a new session (setsid)"),
             Self::SetHostname { name } => write!(f, "set the host name to {name:?}"),
             Self::SetDomainname { name } => write!(f, "set the domain name to {name:?}"),
@@ -313,6 +337,9 @@ impl fmt::Display for Action {
                 Ok(())
             }
             Self::FindHome { uid } => write!(f, "look up HOME of uid {uid} in /etc/passwd"),
+            Self::SetExecLabel { module, label, .. } => {
+                write!(f, "let execve take on the {module} label {label}")
+            }
             Self::SetUmask { mask } => write!(f, "set the umask to {mask:04o}"),
             Self::EnterCwd { path } => write!(f, "enter the working directory {}", path.display()),
             Self::FindExecutable(executable) => write!(f, "find the executable {:?}", executable.name),
