@@ -164,7 +164,7 @@ impl Global {
             Some(root) => given_root(root)?,
             None => default_root()?,
         };
-        Ok(Context { root, cgroup_driver: self.cgroup_driver, rootless: self.rootless })
+        Ok(Context { root, cgroup_driver: self.cgroup_driver, rootless: self.rootless, log: self.log.open })
     }
 }
 

@@ -13,6 +13,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -41,11 +42,13 @@ pub struct Settings {
     pub format: Format,
     /// `--log-level` or `--debug`.
     pub level: Option<LevelFilter>,
+    /// Descriptor of the file, while it is open.
+    pub open: Option<i32>,
 }
 
 impl Settings {
     /// Begins to listen for events.
-    pub fn listen(&self) -> Result<(), Fault> {
+    pub fn listen(&mut self) -> Result<(), Fault> {
         let (level, to) = match &self.file {
             Some(file) => match self.level.unwrap_or(LevelFilter::ERROR) {
                 // The final error is `fail`'s, and nothing else is an error event.
@@ -54,6 +57,7 @@ impl Settings {
             },
             None => (self.level.unwrap_or(LevelFilter::WARN), None),
         };
+        self.open = to.as_ref().map(AsRawFd::as_raw_fd);
         let lines = Lines { level, format: self.format, to };
         // Refused only where one is set already, and this is the one place that sets it.
         let _ = tracing::subscriber::set_global_default(lines);

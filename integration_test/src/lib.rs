@@ -29,12 +29,14 @@ mod console;
 mod host;
 mod known;
 mod test;
+mod treasure;
 
 pub use bundle::Bundle;
 pub use command::{Out, Running};
 pub use console::Listener;
 pub use host::{Host, controllers};
 pub use test::{Flavor, Test, container_test, note_skip};
+pub use treasure::{SECRET, Treasure, mounts_of_the_host};
 
 /// Ends the test as skipped, with the reason. It is printed and counted, never passed
 /// over in silence.

@@ -24,4 +24,6 @@ pub struct Context {
     pub cgroup_driver: CgroupDriver,
     /// What the caller says of its own rights; none: they are looked at.
     pub rootless: Option<bool>,
+    /// Descriptor of the caller's log: it stays open where all are closed that nobody asked to hand on.
+    pub log: Option<i32>,
 }

@@ -75,7 +75,8 @@ pub(crate) struct Created {
 
 /// Creates a container: all is done but execve, which waits for [`crate::start`].
 pub fn create(context: &Context, request: &CreateRequest) -> Result<()> {
-    bring_up(context, request, Terminal::Socket)
+    preserved(request.preserve_fds, context.log)
+        .and_then(|()| bring_up(context, request, Terminal::Socket))
         .map(drop)
         .map_err(|e| e.within(format!("create {}", request.id)))
 }
@@ -113,9 +114,9 @@ pub(crate) fn plan(context: &Context, request: &CreateRequest) -> Result<(Bundle
     Ok((bundle, host, plan))
 }
 
-/// From nothing to a container whose init waits for start.
+/// From nothing to a container whose init waits for start. The caller's descriptors have been seen
+/// to, by [`preserved`].
 pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Terminal) -> Result<Created> {
-    preserved(request.preserve_fds)?;
     let (bundle, host, plan) = plan(context, request)?;
     check_terminal(plan.terminal, request.console_socket.is_some(), terminal)?;
     // No process of the container may look into this one, or into init before its exec. An ordinary
@@ -175,7 +176,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     let child =
         match spawn(&birth).map_err(|fault| fault.errno.and_then(|e| group.refusal(e)).unwrap_or(fault))? {
             Born::Init => {
-                drop(channel);
+                drop((channel, joined));
                 // The lock is the parent's: init would hold it for the container's whole life.
                 claim.lock = None;
                 let tasks = group.take_joins();

@@ -84,7 +84,7 @@ pub fn exec(context: &Context, request: &ExecRequest) -> Result<i32> {
 }
 
 fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
-    newborn::preserved(request.preserve_fds)?;
+    newborn::preserved(request.preserve_fds, context.log)?;
     let container = Store::new(&context.root).load(&request.id)?;
     let target = living(&container, request)?;
     let process = process(&container, request)?;
@@ -114,10 +114,13 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
     let child = match spawn(&birth).map_err(|fault| join_fault(&container, fault))? {
         Born::Init => {
             drop(channel);
+            let tasks = joins.take_tasks();
+            // A directory of the host: from it `/proc/self/fd/N/..` leads out of the container.
+            drop(joins);
             init::run(Init {
                 steps: &plan.steps,
                 channel: theirs,
-                tasks: joins.take_tasks(),
+                tasks,
                 sources: Vec::new(),
                 expected: 0,
                 cgroup_dirs: Vec::new(),

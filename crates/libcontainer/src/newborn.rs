@@ -29,10 +29,12 @@ pub(crate) fn undumpable() -> Result<(), Fault> {
 }
 
 /// Descriptors that are to be handed on must be the caller's: open, and not one of ours, which are
-/// all close-on-exec. Any other that the caller left open closes at the next exec.
-pub(crate) fn preserved(count: u32) -> Result<(), Error> {
-    let listen = listen_fds();
-    for number in 3..3 + u64::from(count) + u64::from(listen) {
+/// all close-on-exec. Any other that the caller left open is closed here and now, but for its log:
+/// while init still had a directory of the host, the path of its program could lead through
+/// `/proc/self/fd/N` out of the container (CVE-2024-21626).
+pub(crate) fn preserved(count: u32, log: Option<i32>) -> Result<(), Error> {
+    let end = 3 + u64::from(count) + u64::from(listen_fds());
+    for number in 3..end {
         let open = i32::try_from(number).ok().and_then(crate::sys::process::descriptor_flags);
         if open.is_none_or(|flags| flags & libc::FD_CLOEXEC != 0) {
             return Err(Error::new(
@@ -42,7 +44,10 @@ pub(crate) fn preserved(count: u32) -> Result<(), Error> {
             .hint("open descriptors 3 and up without a gap before calling soute"));
         }
     }
-    Ok(crate::sys::process::cloexec_from(3 + count + listen).call(|| "close_range(CLOEXEC)")?)
+    match u32::try_from(end) {
+        Ok(first) => Ok(crate::sys::process::close_from(first, log).call(|| "close_range")?),
+        Err(_) => Ok(()),
+    }
 }
 
 /// How many listening sockets the caller hands on (sd_listen_fds(3)).

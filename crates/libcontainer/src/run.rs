@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::create::{CreateRequest, Created, bring_up};
 use crate::delete;
 use crate::error::{Error, Result};
-use crate::newborn::Terminal;
+use crate::newborn::{Terminal, preserved};
 use crate::start;
 
 /// What the caller of `run` says.
@@ -33,6 +33,8 @@ pub fn run(context: &Context, request: &RunRequest) -> Result<i32> {
 }
 
 fn go(context: &Context, request: &RunRequest) -> Result<i32> {
+    // Before anything is open here.
+    preserved(request.create.preserve_fds, context.log)?;
     if request.detach {
         let created = bring_up(context, &request.create, Terminal::Socket)?;
         begin(&created)?;

@@ -223,7 +223,7 @@ impl Plan {
             property: "process",
             setgroups: !(rootless && namespaces.makes(Kind::User)),
             seccomp: seccomp.as_ref(),
-            preserve_fds: request.preserve_fds + request.listen_fds,
+            preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
             hooks: &hooks.start_container,
             user_namespace,
             foreign_user_namespace: namespaces.joins(Kind::User),

@@ -132,7 +132,10 @@ pub(super) fn steps(
     steps.push(Step::new(of("cwd"), Action::EnterCwd { path: absolute(process.cwd()) }));
     labels(process, property, &mut steps, problems);
     // Before any filter or loss of rights; only marks them, so that what still works with them goes on.
-    steps.push(Step::new("default", Action::CloseDescriptors { first: 3 + around.preserve_fds }));
+    steps.push(Step::new(
+        "default",
+        Action::CloseDescriptors { first: around.preserve_fds.saturating_add(3) },
+    ));
     // A change of credentials takes the signal back anyway; from here on init waits on a pipe only.
     steps.push(Step::new("default", Action::OutliveParent));
     let caps = capabilities(process, around.grantable);

@@ -143,6 +143,23 @@ pub fn cloexec_from(first: u32) -> Result<(), Errno> {
         .map(drop)
 }
 
+/// close_range(2): closes every descriptor from `first` on but `spare`. For a process that has
+/// opened no other yet: what it closes belongs to nobody here.
+pub fn close_from(first: u32, spare: Option<RawFd>) -> Result<(), Errno> {
+    let spare = spare.and_then(|fd| u32::try_from(fd).ok()).filter(|fd| *fd >= first);
+    let ranges = match spare {
+        None => [(first, u32::MAX), (1, 0)],
+        Some(fd) => [(first, fd.wrapping_sub(1)), (fd + 1, u32::MAX)],
+    };
+    for (first, last) in ranges {
+        if first <= last {
+            // SAFETY: integers only; by what this function is for, no OwnedFd of ours has such a number.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+        }
+    }
+    Ok(())
+}
+
 /// keyctl(KEYCTL_JOIN_SESSION_KEYRING): a new session keyring of this name (keyctl(2)).
 pub fn join_session_keyring(name: &CStr) -> Result<i32, Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;

@@ -1,88 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Hostile images and containers. The oracle is always the same: a canary directory of
+//! Hostile images and containers. The oracle is always the same: a directory of
 //! the host, compared before and after, beside the census of every test.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use integration_test::{Bundle, Flavor, Test, container_test, differs, note_skip};
+use integration_test::{Treasure, container_test, differs};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 use serde_json::json;
-
-/// A directory of the host that no container may touch.
-struct Canary {
-    dir: PathBuf,
-    before: Vec<String>,
-}
-
-impl Canary {
-    fn new(t: &Test) -> Self {
-        let dir = t.scratch("canary");
-        fs::create_dir_all(dir.join("sub")).unwrap();
-        fs::write(dir.join("secret"), "secret of the host").unwrap();
-        let before = Self::look(&dir);
-        Self { dir, before }
-    }
-
-    /// The way there from any place in the container's root, by climbing.
-    fn climb(&self) -> String {
-        format!("{}{}", "../".repeat(20), self.dir.to_str().unwrap().trim_start_matches('/'))
-    }
-
-    fn look(dir: &Path) -> Vec<String> {
-        let mut all = Vec::new();
-        let mut todo = vec![dir.to_owned()];
-        while let Some(path) = todo.pop() {
-            let meta = fs::symlink_metadata(&path).unwrap();
-            let text = if meta.is_file() { fs::read_to_string(&path).unwrap() } else { String::new() };
-            let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
-            all.push(format!(
-                "{} {:o} {} {} {times:?} {text}",
-                path.display(),
-                meta.mode(),
-                meta.uid(),
-                meta.gid()
-            ));
-            if meta.is_dir() {
-                todo.extend(fs::read_dir(&path).unwrap().flatten().map(|entry| entry.path()));
-            }
-        }
-        all.sort();
-        all
-    }
-
-    #[track_caller]
-    fn is_unchanged(&self, t: &Test) {
-        let after = Self::look(&self.dir);
-        if after != self.before && t.flavor() != Flavor::Soute {
-            return note_skip(&format!("{:?} differs: THE HOST WAS TOUCHED", t.flavor()));
-        }
-        assert_eq!(self.before, after, "the host was touched");
-    }
-}
-
-/// Runs it, whatever comes of it; then the canary must live, and its secret be unknown.
-#[track_caller]
-fn harmless(t: &Test, canary: &Canary, bundle: Bundle, questions: &[&str]) {
-    let out = t.run(&bundle.asks(questions));
-    assert!(!out.stdout().contains("secret of the host"), "{}", out.stdout());
-    assert!(out.signal.is_none());
-    t.delete_force();
-    assert_eq!(t.left_behind(), [""; 0]);
-    canary.is_unchanged(t);
-}
 
 #[test]
 fn a_symlinked_proc_or_sys() {
     container_test(|t| {
         for place in ["/proc", "/sys"] {
-            let canary = Canary::new(t);
-            for target in [canary.dir.to_str().unwrap(), &canary.climb(), "..", "/data/../tmp"] {
+            let treasure = Treasure::new(t);
+            for target in [treasure.path(), &treasure.climb(), "..", "/data/../tmp"] {
                 let bundle = t.bundle().symlink(place, target);
-                harmless(t, &canary, bundle.clone(), &["pid"]);
+                treasure.harmless(t, bundle.clone(), &["pid"]);
                 let out = t.run(&bundle.asks(&["pid"]));
                 differs!(t, Crun, " ->");
                 out.fails();
@@ -94,14 +31,14 @@ fn a_symlinked_proc_or_sys() {
 #[test]
 fn a_symlinked_dev() {
     container_test(|t| {
-        let canary = Canary::new(t);
-        for target in [canary.dir.to_str().unwrap(), &canary.climb()] {
-            harmless(t, &canary, t.bundle().symlink("/dev", target), &["pid"]);
+        let treasure = Treasure::new(t);
+        for target in [treasure.path(), &treasure.climb()] {
+            treasure.harmless(t, t.bundle().symlink("/dev", target), &["pid"]);
             // Without a mount on it the devices would be made where the link leads to.
             let bundle = t.bundle().symlink("/dev", target);
             let bundle =
                 bundle.no_mount("/dev").no_mount("/dev/pts").no_mount("/dev/shm").no_mount("/dev/mqueue");
-            harmless(t, &canary, bundle, &["pid"]);
+            treasure.harmless(t, bundle, &["pid"]);
         }
     });
 }
@@ -109,15 +46,15 @@ fn a_symlinked_dev() {
 #[test]
 fn symlinks_in_dev() {
     container_test(|t| {
-        let canary = Canary::new(t);
-        let secret = format!("{}/secret", canary.dir.display());
-        let climb = format!("{}/secret", canary.climb());
+        let treasure = Treasure::new(t);
+        let secret = treasure.secret();
+        let climb = format!("{}/secret", treasure.climb());
         for name in ["null", "zero", "tty", "ptmx", "console", "pts", "shm", "fd", "stdin"] {
             for target in [&secret, &climb] {
                 let bundle = t.bundle().writable().symlink(&format!("/dev/{name}"), target);
                 let bundle =
                     bundle.no_mount("/dev").no_mount("/dev/pts").no_mount("/dev/shm").no_mount("/dev/mqueue");
-                harmless(t, &canary, bundle, &["pid"]);
+                treasure.harmless(t, bundle, &["pid"]);
             }
         }
     });
@@ -126,9 +63,9 @@ fn symlinks_in_dev() {
 #[test]
 fn a_symlinked_console() {
     container_test(|t| {
-        let canary = Canary::new(t);
-        let secret = format!("{}/secret", canary.dir.display());
-        for target in [secret.clone(), format!("{}/secret", canary.climb()), "/etc/inside".to_owned()] {
+        let treasure = Treasure::new(t);
+        let secret = treasure.secret();
+        for target in [secret.clone(), format!("{}/secret", treasure.climb()), "/etc/inside".to_owned()] {
             let bundle =
                 t.bundle().writable().symlink("/dev/console", &target).set("/process/terminal", true);
             let bundle = bundle.no_mount("/dev").no_mount("/dev/shm").no_mount("/dev/mqueue");
@@ -136,7 +73,7 @@ fn a_symlinked_console() {
             let bundle = bundle.asks(&["pid"]);
             t.create_with(&bundle, &["--console-socket", listener.path().to_str().unwrap()]);
             t.delete_force();
-            canary.is_unchanged(t);
+            treasure.is_unchanged(t);
         }
     });
 }
@@ -144,45 +81,40 @@ fn a_symlinked_console() {
 #[test]
 fn a_mount_destination_through_a_symlink() {
     container_test(|t| {
-        let canary = Canary::new(t);
-        for target in [canary.dir.to_str().unwrap(), &canary.climb(), "..", "/../../.."] {
+        let treasure = Treasure::new(t);
+        for target in [treasure.path(), &treasure.climb(), "..", "/../../.."] {
             let bundle = t.bundle().writable().symlink("/data/link", target);
-            harmless(t, &canary, bundle.clone().mount("/data/link", "tmpfs", "tmpfs", &[]), &["pid"]);
-            harmless(
+            treasure.harmless(t, bundle.clone().mount("/data/link", "tmpfs", "tmpfs", &[]), &["pid"]);
+            treasure.harmless(
                 t,
-                &canary,
                 bundle.clone().mount("/data/link/new/deep", "tmpfs", "tmpfs", &[]),
                 &["pid"],
             );
             let file = t.payload();
-            harmless(t, &canary, bundle.bind(file, "/data/link/file", &["ro"]), &["pid"]);
+            treasure.harmless(t, bundle.bind(file, "/data/link/file", &["ro"]), &["pid"]);
         }
-        harmless(t, &canary, t.bundle().writable().mount(&canary.climb(), "tmpfs", "tmpfs", &[]), &["pid"]);
-        let dots = format!("/data/{}", canary.climb());
-        harmless(t, &canary, t.bundle().writable().mount(&dots, "tmpfs", "tmpfs", &[]), &["pid"]);
+        treasure.harmless(t, t.bundle().writable().mount(&treasure.climb(), "tmpfs", "tmpfs", &[]), &["pid"]);
+        let dots = format!("/data/{}", treasure.climb());
+        treasure.harmless(t, t.bundle().writable().mount(&dots, "tmpfs", "tmpfs", &[]), &["pid"]);
     });
 }
 
 #[test]
 fn a_dangling_last_symlink_as_a_mountpoint() {
     container_test(|t| {
-        let canary = Canary::new(t);
-        let target = format!("{}/made", canary.dir.display());
+        let treasure = Treasure::new(t);
+        let target = format!("{}/made", treasure.dir.display());
         let bundle = t.bundle().writable().symlink("/data/link", &target);
-        harmless(t, &canary, bundle.clone().bind(t.payload(), "/data/link", &[]), &["pid"]);
-        harmless(t, &canary, bundle.mount("/data/link", "tmpfs", "tmpfs", &[]), &["pid"]);
+        treasure.harmless(t, bundle.clone().bind(t.payload(), "/data/link", &[]), &["pid"]);
+        treasure.harmless(t, bundle.mount("/data/link", "tmpfs", "tmpfs", &[]), &["pid"]);
     });
 }
 
 #[test]
 fn a_mountpoint_that_is_exchanged_with_a_symlink() {
     container_test(|t| {
-        let canary = Canary::new(t);
-        let bundle = t
-            .bundle()
-            .writable()
-            .dir_in_root("/data/swap")
-            .symlink("/data/other", canary.dir.to_str().unwrap());
+        let treasure = Treasure::new(t);
+        let bundle = t.bundle().writable().dir_in_root("/data/swap").symlink("/data/other", treasure.path());
         let bundle =
             bundle.mount("/data/swap/in", "tmpfs", "tmpfs", &[]).mount("/data/swap", "tmpfs", "tmpfs", &[]);
         let (one, two) = (bundle.path("/data/swap"), bundle.path("/data/other"));
@@ -200,23 +132,21 @@ fn a_mountpoint_that_is_exchanged_with_a_symlink() {
             stop.store(true, Ordering::Relaxed);
         });
         t.delete_force();
-        canary.is_unchanged(t);
+        treasure.is_unchanged(t);
     });
 }
 
 #[test]
 fn hostile_masked_paths() {
     container_test(|t| {
-        let canary = Canary::new(t);
-        let secret = format!("{}/secret", canary.dir.display());
-        let bundle = t
-            .bundle()
-            .writable()
-            .symlink("/data/link", &secret)
-            .symlink("/data/dir", canary.dir.to_str().unwrap());
-        let paths = json!(["/data/link", "/data/dir", canary.climb(), "/data/../../../../etc/hostname", "/"]);
-        harmless(t, &canary, bundle.clone().set("/linux/maskedPaths", paths.clone()), &["pid"]);
-        harmless(t, &canary, bundle.set("/linux/readonlyPaths", paths), &["pid"]);
+        let treasure = Treasure::new(t);
+        let secret = treasure.secret();
+        let bundle =
+            t.bundle().writable().symlink("/data/link", &secret).symlink("/data/dir", treasure.path());
+        let paths =
+            json!(["/data/link", "/data/dir", treasure.climb(), "/data/../../../../etc/hostname", "/"]);
+        treasure.harmless(t, bundle.clone().set("/linux/maskedPaths", paths.clone()), &["pid"]);
+        treasure.harmless(t, bundle.set("/linux/readonlyPaths", paths), &["pid"]);
     });
 }
 
@@ -226,11 +156,11 @@ fn the_images_null_device_masks_nothing() {
         differs!(t, Runc, "1.1 opens the image's /dev/null, in a user's terms CVE-2025-31133");
         differs!(t, Crun, "1.8 opens the image's /dev/null");
         // CVE-2025-31133: a bind of the image's /dev/null over a masked file shows what it links to.
-        let canary = Canary::new(t);
+        let treasure = Treasure::new(t);
         for target in [
             "/proc/sys/net/ipv4/ip_default_ttl",
             "/etc/readable",
-            canary.dir.join("secret").to_str().unwrap(),
+            treasure.dir.join("secret").to_str().unwrap(),
         ] {
             let bundle =
                 t.bundle().writable().file("/etc/masked", "masked").file("/etc/readable", "readable");
@@ -246,7 +176,7 @@ fn the_images_null_device_masks_nothing() {
                 assert_eq!(a["stat /etc/masked"]["rdev"], "1:3", "{target}");
             }
             t.delete_force();
-            canary.is_unchanged(t);
+            treasure.is_unchanged(t);
         }
     });
 }
@@ -277,6 +207,37 @@ fn a_working_directory_of_exec_behind_a_descriptor() {
                 let a = out.answers();
                 assert!(a["list ../../../../.."].to_string().contains("\"payload\""), "{cwd}: {a}");
             }
+        }
+        t.delete_force();
+    });
+}
+
+#[test]
+fn a_program_behind_a_descriptor_of_the_caller() {
+    container_test(|t| {
+        // CVE-2024-21626, by the program's path: it is resolved while close-on-exec is still to come.
+        differs!(t, Runc, "runs a program of the host");
+        differs!(t, Crun, "runs a program of the host");
+        // The payload is static, so nothing of the host's libraries is missed.
+        let program = t.payload().display();
+        for number in [3, 9, 200] {
+            let bundle = t.bundle().args(&[&format!("/proc/self/fd/{number}{program}"), "pid"]);
+            t.call_redirected(&t.with_bundle("run", &bundle, &[]), "3</ 9</ 200</").fails();
+        }
+        t.up(t.bundle().symlink("/link", &format!("/proc/self/fd/9{program}")));
+        t.call_redirected(&["exec", t.id(), "/link"], "3</ 9</ 200</").fails();
+        t.delete_force();
+    });
+}
+
+#[test]
+fn a_program_of_exec_behind_a_descriptor_of_the_runtime() {
+    container_test(|t| {
+        t.up(t.bundle());
+        for number in 3..24 {
+            let climb = format!("/proc/self/fd/{number}/{}{}", "../".repeat(8), t.payload().display());
+            let out = t.call(&["exec", t.id(), &climb, "pid"]);
+            assert_ne!(out.code, 0, "descriptor {number} leads to the host");
         }
         t.delete_force();
     });
