@@ -28,6 +28,7 @@ mod command;
 mod console;
 mod host;
 mod known;
+pub mod sweep;
 mod test;
 mod treasure;
 

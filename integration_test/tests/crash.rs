@@ -1,66 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The runtime is killed in the middle: at every system call of create, start, run -d,
 //! exec and delete, found with strace. Then one `delete --force` must leave nothing.
-//!
-//! A sample by default; `SOUTE_SWEEP=all` is the whole, `SOUTE_SWEEP=50` so many points
-//! for each verb.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 
+use integration_test::sweep::{can_trace, points, sample, traced};
 use integration_test::{Bundle, Test, container_test, note_skip};
-
-/// A place to be killed at: the k-th call of this name in one process.
-type Point = (String, u32);
-
-/// The runtime's command under strace(1).
-fn traced(t: &Test, flags: &[&str], args: &[&str]) -> Command {
-    let plain = t.command(args);
-    let mut command = Command::new("strace");
-    command.arg("-qq").args(flags).arg("--").arg(plain.get_program()).args(plain.get_args());
-    command.current_dir(t.dir()).stdin(t.nothing());
-    command
-}
-
-/// Every call that the traced command makes, as (name, k); with `-f` of all its processes.
-fn points(t: &Test, flags: &[&str], args: &[&str]) -> Vec<Point> {
-    let log = t.scratch("strace");
-    let mut all = flags.to_vec();
-    all.extend(["-o", log.to_str().unwrap()]);
-    t.output(traced(t, &all, args)).ok();
-    let follows = flags.contains(&"-f");
-    let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();
-    let mut most: BTreeMap<String, u32> = BTreeMap::new();
-    let mut order = Vec::new();
-    for line in fs::read_to_string(&log).unwrap().lines() {
-        let (pid, call) = if follows { line.split_once(' ').unwrap_or(("", line)) } else { ("", line) };
-        let Some((name, _)) = call.trim_start().split_once('(') else { continue };
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') || name == "exit_group" {
-            continue;
-        }
-        let count = counts.entry((pid.to_owned(), name.to_owned())).or_default();
-        *count += 1;
-        let most = most.entry(name.to_owned()).or_default();
-        if *count > *most {
-            *most = *count;
-            order.push((name.to_owned(), *count));
-        }
-    }
-    order
-}
-
-/// So many of them, evenly spread.
-fn sample(all: Vec<Point>) -> Vec<Point> {
-    let wanted = match std::env::var("SOUTE_SWEEP").ok().as_deref() {
-        Some("all") => all.len(),
-        Some(text) => text.parse().unwrap_or(40),
-        None => 40,
-    };
-    let step = all.len().div_ceil(wanted.max(1)).max(1);
-    all.into_iter().step_by(step).collect()
-}
 
 /// Kills at each point, undoes with one `delete --force`, and counts what is left.
 fn sweep(t: &Test, flags: &[&str], before: impl Fn(), args: &[&str], pid_dir: Option<&std::path::Path>) {
@@ -68,7 +14,7 @@ fn sweep(t: &Test, flags: &[&str], before: impl Fn(), args: &[&str], pid_dir: Op
     let all = points(t, flags, args);
     t.call(&["delete", "--force", t.id()]);
     t.clean();
-    let (found, chosen) = (all.len(), sample(all));
+    let (found, chosen) = (all.len(), sample(all, 40));
     let (mut killed, mut bad) = (0, Vec::new());
     for (name, k) in &chosen {
         before();
@@ -113,16 +59,6 @@ fn half_files(dir: &std::path::Path) -> Vec<String> {
         let _ = fs::remove_file(entry.path());
     }
     half
-}
-
-/// Is strace(1) here, and may it trace?
-fn can_trace() -> bool {
-    let traced = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
-    let can = traced.is_ok_and(|status| status.success());
-    if !can {
-        note_skip("strace is not installed, or may not trace");
-    }
-    can
 }
 
 /// A bundle with something of everything to be undone.
@@ -258,6 +194,25 @@ fn a_half_made_init_dies_with_its_runtime() {
         assert!(left.is_empty(), "{left:?}");
         // The hook is not the runtime's to follow once that is dead; the test ends it.
         t.clean();
+    });
+}
+
+#[test]
+fn a_newer_state_file_is_left_alone() {
+    container_test(|t| {
+        if t.flavor() != integration_test::Flavor::Soute {
+            return note_skip("the format of the state file is our own");
+        }
+        t.up(t.bundle());
+        let file = t.root().join(t.id()).join("state.json");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replacen("\"format\":1", "\"format\":99", 1)).unwrap();
+        for words in [&["state", t.id()][..], &["delete", "--force", t.id()]] {
+            assert!(t.call(words).fails().contains("newer soute"), "{words:?}");
+        }
+        fs::write(&file, text).unwrap();
+        assert_eq!(t.status(), "running");
+        t.delete_force();
     });
 }
 

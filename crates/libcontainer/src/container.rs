@@ -307,9 +307,12 @@ impl Container {
         rustix::fs::open(self.dir.join(name), flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
     }
 
-    /// Removes the directory and all in it.
-    pub fn remove_dir(&self) {
-        let _ = fs::remove_dir_all(&self.dir);
+    /// Removes the directory and all in it; one that is gone already is no error.
+    pub fn remove_dir(&self) -> Result<(), Fault> {
+        match fs::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.call(|| format!("removing {:?}", self.dir)),
+        }
     }
 
     /// What the container is at this moment.

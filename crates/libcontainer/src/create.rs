@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::act::mount::CgroupDir;
 use crate::act::namespace::{self, Joined};
@@ -207,7 +208,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
             undumpable()?;
         }
         group.limit_late(&plan.limits)?;
-        channel.send(&Message::Go).call(|| "write to init").or_else(|_| parent.dead())?;
+        parent.go()?;
         parent.converse(claim.container(), terminal)?
     };
     sched::schedule(child.get().pid, &plan.scheduling)?;
@@ -339,7 +340,7 @@ impl Parent<'_> {
             let fd = open(root.as_fd(), &source.path, OFlags::PATH)
                 .call(|| format!("open({:?})", source.path))
                 .map_err(|fault| match fault.errno {
-                    Some(rustix::io::Errno::NOENT) => {
+                    Some(Errno::NOENT) => {
                         fault.hint("a bind mount's source must exist on the host before create")
                     }
                     _ => fault,
@@ -381,7 +382,11 @@ impl Parent<'_> {
     }
 
     fn go(&self) -> Result<()> {
-        self.channel.send(&Message::Go).call(|| "write to init").or_else(|_| self.dead())
+        match self.channel.send(&Message::Go) {
+            Err(Errno::PIPE | Errno::CONNRESET) => self.dead(),
+            // Init lives and waits for this word: to wait for its own would last for ever.
+            other => Ok(other.call(|| "write to init")?),
+        }
     }
 
     /// Init ended without a word: its pidfd knows how.
@@ -449,9 +454,9 @@ impl Drop for Claim {
         if let Some(container) = self.container.take() {
             let _ = container.record.cgroup.kill();
             let _ = container.record.cgroup.remove();
-            container.remove_dir();
+            let _ = container.remove_dir();
             if let Some(lock) = self.lock.take() {
-                lock.remove();
+                let _ = lock.remove();
             }
         }
     }

@@ -32,8 +32,7 @@ fn delete_one(store: &Store, id: &str, force: bool) -> Result<()> {
     if !store.has_dir(id) {
         // A create that was killed early has left nothing but its lock.
         if force {
-            store.lock(id)?.remove();
-            return Ok(());
+            return store.lock(id)?.remove();
         }
         return store.load(id).map(drop);
     }
@@ -50,14 +49,15 @@ fn delete_one(store: &Store, id: &str, force: bool) -> Result<()> {
         Err(_) if force && !store.has_dir(id) => {}
         // Without a readable record its copy tells what there is to undo, and without that nothing
         // was made yet.
-        Err(error) if force && error.kind() != Kind::NotFound => match store.load_copy(id) {
-            Some(container) => remove(&container)?,
-            None => store.remove_dir(id)?,
-        },
+        Err(error) if force && !matches!(error.kind(), Kind::NotFound | Kind::State) => {
+            match store.load_copy(id) {
+                Some(container) => remove(&container)?,
+                None => store.remove_dir(id)?,
+            }
+        }
         Err(error) => return Err(error),
     }
-    lock.remove();
-    Ok(())
+    lock.remove()
 }
 
 fn refuse_living(container: &Container, force: bool) -> Result<()> {
@@ -92,8 +92,7 @@ pub(crate) fn remove(container: &Container) -> Result<()> {
         let state = record.oci_state(Status::Stopped, 0);
         hooks::run_all_warn(HookKind::Poststop.name(), &record.poststop, &state, Some(&record.bundle));
     }
-    container.remove_dir();
-    Ok(())
+    Ok(container.remove_dir()?)
 }
 
 /// Whoever creates or starts a container holds its lock, perhaps for as long as a hook hangs: they
@@ -128,9 +127,12 @@ pub(crate) fn delete_created(container: &Container) -> Result<()> {
     let store = Store::new(root);
     let lock = store.lock(&container.record.id)?;
     // Somebody else may have deleted it, and even made another of that name.
-    if store.load(&container.record.id).is_ok_and(|there| there.record.created == container.record.created) {
-        remove(container)?;
-        lock.remove();
+    match store.load(&container.record.id) {
+        Ok(there) if there.record.created == container.record.created => {
+            remove(container)?;
+            lock.remove()
+        }
+        Err(error) if error.kind() != Kind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -28,8 +28,11 @@ pub struct Lock {
 
 impl Lock {
     /// Removes the lock's file while it is held: the id is free.
-    pub fn remove(self) {
-        let _ = fs::remove_file(&self.path);
+    pub fn remove(self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => Ok(other.call(|| format!("unlink({:?})", self.path))?),
+        }
     }
 }
 
@@ -111,7 +114,7 @@ impl Store {
             other => other.call(|| format!("mkdir({dir:?})"))?,
         }
         let container = Container { dir, record };
-        container.save().inspect_err(|_| container.remove_dir())?;
+        container.save().inspect_err(|_| drop(container.remove_dir()))?;
         Ok(container)
     }
 
@@ -166,20 +169,27 @@ fn parse(text: &[u8]) -> Result<Record> {
     struct Head {
         format: u32,
     }
-    let read = |e: serde_json::Error| Error::new(Kind::Failed, e.to_string());
-    serde_json::from_slice(text).map_err(|e| match serde_json::from_slice::<Head>(text) {
-        Ok(head) if head.format > FORMAT => Error::new(
-            Kind::Failed,
-            format!(
-                "format {} of the state was written by a newer soute; this one reads up to {FORMAT}",
-                head.format
-            ),
-        ),
-        _ => read(e),
-    })
+    let newer = |format: u32| {
+        let says = format!(
+            "format {format} of the state was written by a newer soute; this one reads up to {FORMAT}"
+        );
+        // Not damaged: nothing here may be undone by one who cannot read it, not even by force.
+        Err(Error::new(Kind::State, says))
+    };
+    match serde_json::from_slice::<Record>(text) {
+        Ok(record) if record.format > FORMAT => newer(record.format),
+        Ok(record) => Ok(record),
+        Err(e) => match serde_json::from_slice::<Head>(text) {
+            Ok(head) if head.format > FORMAT => newer(head.format),
+            _ => Err(Error::new(Kind::Failed, e.to_string())),
+        },
+    }
 }
 
 fn damaged(error: Error, id: &str) -> Error {
+    if error.kind() == Kind::State {
+        return error.hint("use the soute that made the container");
+    }
     error.hint(format!("`soute delete --force {id}` removes what is left of it"))
 }
 

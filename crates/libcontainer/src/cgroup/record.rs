@@ -180,9 +180,12 @@ impl Group {
     }
 
     /// Whether the directory is the one that was made for this container.
-    pub(super) fn is_ours(&self) -> bool {
-        let found = statat(CWD, self.dir(), AtFlags::SYMLINK_NOFOLLOW);
-        self.inode.is_some_and(|inode| found.is_ok_and(|found| found.st_ino == inode))
+    pub(super) fn is_ours(&self) -> Result<bool, Fault> {
+        match statat(CWD, self.dir(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(self.inode == Some(found.st_ino)),
+            Err(Errno::NOENT | Errno::NODEV | Errno::NOTDIR) => Ok(false),
+            Err(errno) => Err(Fault::call(format!("stat({:?})", self.dir()), errno)),
+        }
     }
 
     /// The group's directory, if it is still the one that was made for this container.

@@ -37,7 +37,7 @@ impl Record {
 
 impl Group {
     fn remove(&self, deadline: Instant) -> Result<(), Fault> {
-        if self.inode.is_some() && !self.is_ours() {
+        if self.inode.is_some() && !self.is_ours()? {
             // Gone, or a stranger's by now.
             self.remove_parents();
             return Ok(());
