@@ -264,6 +264,8 @@ pub fn all() -> Vec<Case> {
             .with("/process/apparmorProfile", json!("web-default"))
             .with("/linux/seccomp", profile())
             .with("/process/noNewPrivileges", json!(false)),
+        Case::small("network-devices")
+            .with("/linux/netDevices", json!({ "eth1": { "name": "lan" }, "eth0": {} })),
         Case::small("no-process").without("/process"),
         Case::small("hostile-words")
             .with("/process/args", json!(["sh\n  99  default  pivot_root"]))

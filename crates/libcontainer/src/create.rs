@@ -24,7 +24,7 @@ use crate::act::mount::CgroupDir;
 use crate::act::namespace::{self, Joined};
 use crate::act::path::open;
 use crate::act::spawn::{Birth, Born, Child, spawn};
-use crate::act::{console, hooks, mount, pidfile, procfs, sched};
+use crate::act::{console, hooks, mount, network, pidfile, procfs, sched};
 use crate::bundle::Bundle;
 use crate::cgroup;
 use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status};
@@ -309,9 +309,10 @@ struct Parent<'a> {
 }
 
 impl Parent<'_> {
-    /// What only the parent can do for a new process: id maps, oom score, sources below its root.
+    /// What only the parent can do for a new process: network devices, id maps, oom score, sources below its root.
     fn prepare(&self, rootless: bool) -> Result<()> {
         let user = self.plan.namespaces.makes(Namespace::User);
+        network::move_devices(&self.plan.namespaces.net_devices, self.child)?;
         if !user && self.plan.oom_score_adj.is_none() && !below_init(self.plan) {
             return Ok(());
         }

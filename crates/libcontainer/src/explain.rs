@@ -113,6 +113,10 @@ fn parent_after(plan: &Plan, out: &mut Out) {
             out.line(&format!("linux.{name}"), &format!("map {}", ranges(map)));
         }
     }
+    for device in &namespaces.net_devices {
+        let text = format!("move the network device {} to the container, as {}", device.host, device.name);
+        out.line(&format!("linux.netDevices.{}", device.host), &text);
+    }
     if let Some(score) = plan.oom_score_adj {
         out.line("process.oomScoreAdj", &format!("set the OOM score adjustment to {score}"));
     }

@@ -35,7 +35,7 @@ pub const FEATURES: Features = Features {
         mount_extensions: MountExtensions { idmap: Enabled { enabled: false } },
         intel_rdt: IntelRdt { enabled: false, schemata: false, monitoring: false },
         memory_policy: MemoryPolicy { modes: MEMORY_MODES, flags: MEMORY_FLAGS },
-        net_devices: Enabled { enabled: false },
+        net_devices: Enabled { enabled: true },
     },
     annotations: Annotations { checkpoint: "false" },
     // No annotation changes what this build does.

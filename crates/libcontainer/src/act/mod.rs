@@ -10,6 +10,7 @@ pub mod identity;
 pub mod label;
 pub mod mount;
 pub mod namespace;
+pub mod network;
 pub mod path;
 pub mod pidfile;
 pub mod procfs;

@@ -146,6 +146,12 @@ impl Plan {
                     .hint("`soute spec --rootless` writes a configuration that has one"),
             );
         }
+        if rootless && !namespaces.net_devices.is_empty() {
+            problems.push(
+                Problem::new("linux.netDevices", "an ordinary user cannot take devices from the host")
+                    .hint("leave it out, or run as root"),
+            );
+        }
         let limits = match request.no_cgroup {
             true => Limits::default(),
             false => {
@@ -462,7 +468,6 @@ fn refuse(spec: &Spec, linux: Option<&Linux>, problems: &mut Vec<Problem>) {
     let some = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
     let asked = [
         ("linux.intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
-        ("linux.netDevices", linux.is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))),
         ("linux.mountLabel", linux.is_some_and(|l| some(l.mount_label()))),
         ("vm", spec.vm().is_some()),
     ];

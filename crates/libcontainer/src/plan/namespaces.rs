@@ -100,6 +100,15 @@ pub struct Range {
     pub size: u32,
 }
 
+/// A network device of the caller's that becomes the container's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetDevice {
+    /// Its name on the host.
+    pub host: String,
+    /// Its name in the container.
+    pub name: String,
+}
+
 /// Where the container lives: what is made, what is joined; what is named in neither stays the caller's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces {
@@ -111,6 +120,8 @@ pub struct Namespaces {
     pub uid_map: Vec<Range>,
     /// Of a new user namespace.
     pub gid_map: Vec<Range>,
+    /// Moved by the parent, in the order of their names.
+    pub net_devices: Vec<NetDevice>,
     /// Lines of timens_offsets: `monotonic 10 0`.
     pub time_offsets: Vec<String>,
 }
@@ -186,6 +197,7 @@ pub(super) fn plan(linux: Option<&Linux>, problems: &mut Vec<Problem>) -> Namesp
     planned.uid_map = id_map("uidMappings", linux.uid_mappings(), &planned, problems);
     planned.gid_map = id_map("gidMappings", linux.gid_mappings(), &planned, problems);
     planned.time_offsets = time_offsets(linux, &planned, problems);
+    planned.net_devices = net_devices(linux, &planned, problems);
     planned
 }
 
@@ -240,6 +252,44 @@ fn id_map(
         ranges.push(range);
     }
     ranges
+}
+
+fn net_devices(linux: &Linux, namespaces: &Namespaces, problems: &mut Vec<Problem>) -> Vec<NetDevice> {
+    let Some(asked) = linux.net_devices().as_ref().filter(|d| !d.is_empty()) else { return Vec::new() };
+    if !namespaces.has(Kind::Network) {
+        problems.push(
+            Problem::new("linux.netDevices", "needs a network namespace of the container's own")
+                .hint("add {\"type\": \"network\"} to linux.namespaces"),
+        );
+        return Vec::new();
+    }
+    let mut devices: Vec<NetDevice> = asked
+        .iter()
+        .map(|(host, device)| {
+            let name = device.name().clone().filter(|name| !name.is_empty());
+            NetDevice { host: host.clone(), name: name.unwrap_or_else(|| host.clone()) }
+        })
+        .collect();
+    devices.sort_by(|a, b| a.host.cmp(&b.host));
+    for (n, device) in devices.iter().enumerate() {
+        let at = format!("linux.netDevices.{}", device.host);
+        for (property, name) in [(at.clone(), &device.host), (format!("{at}.name"), &device.name)] {
+            // As dev_valid_name() of the kernel has it.
+            let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+            if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(bad) {
+                problems.push(
+                    Problem::new(property, format!("{name:?} is no name of a network device"))
+                        .hint("1 to 15 bytes, without blanks, \"/\" and \":\""),
+                );
+                break;
+            }
+        }
+        if let Some(other) = devices[..n].iter().find(|other| other.name == device.name) {
+            let says = format!("{:?} is already the name of linux.netDevices.{}", device.name, other.host);
+            problems.push(Problem::new(format!("{at}.name"), says));
+        }
+    }
+    devices
 }
 
 fn time_offsets(linux: &Linux, namespaces: &Namespaces, problems: &mut Vec<Problem>) -> Vec<String> {
