@@ -4,13 +4,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use libcontainer::{CgroupDriver, CreateRequest, ExecRequest, RunRequest};
+use libcontainer::{CgroupDriver, CreateRequest, ExecRequest, Resources, RunRequest};
 
 use crate::cli::{self, Asked, First, Global};
 use crate::commands::Verb;
 use crate::commands::{check::Check, create::Create, exec::Exec, explain::Explain, run::Run, spec::Spec};
 use crate::commands::{delete::Delete, kill::Kill, list::List, start::Start, state::State};
-use crate::commands::{pause::Pause, ps::Ps, resume::Resume};
+use crate::commands::{pause::Pause, ps::Ps, resume::Resume, update::Update};
 
 fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
@@ -294,6 +294,38 @@ fn the_verbs_for_people() {
     let created = read::<Create>(line).1.request().unwrap();
     assert_eq!(read::<Explain>(&line.replace("create", "explain")).1.request().unwrap(), created);
     assert_eq!(read::<Explain>("explain").1.request().unwrap().id, "container");
+}
+
+#[test]
+fn update() {
+    let json = |line: &str| match read::<Update>(line).1.request().unwrap().resources {
+        Resources::Text(text, _) => String::from_utf8(text).unwrap(),
+        Resources::File(path) => path.display().to_string(),
+    };
+    for (line, says) in [
+        // podman, and containerd in its long form with a file
+        ("update --resources=/r.json web", "/r.json"),
+        ("update -r /r.json web", "/r.json"),
+        // people
+        ("update --memory 512m web", r#"{"memory":{"limit":536870912}}"#),
+        ("update -memory=-1 --memory-swap=-1 web", r#"{"memory":{"limit":-1,"swap":-1}}"#),
+        (
+            "update --cpu-quota -1 --cpu-period 100000 --cpu-share 2 web",
+            r#"{"cpu":{"period":100000,"quota":-1,"shares":2}}"#,
+        ),
+        ("update --pids-limit 0 --blkio-weight 10 web", r#"{"blockIO":{"weight":10},"pids":{"limit":0}}"#),
+        ("update --cpuset-cpus 0-1 --cpuset-mems 0 web", r#"{"cpu":{"cpus":"0-1","mems":"0"}}"#),
+        (
+            "update --kernel-memory 1g --kernel-memory-tcp 1g web",
+            r#"{"memory":{"kernel":1073741824,"kernelTCP":1073741824}}"#,
+        ),
+        ("update web", "{}"),
+    ] {
+        assert_eq!(json(line), says, "{line}");
+    }
+    assert!(read::<Update>("update --force web").1.request().unwrap().force);
+    let both = read::<Update>("update -r /r --memory 1g web").1.request();
+    assert!(both.unwrap_err().message().contains("excludes"));
 }
 
 #[test]

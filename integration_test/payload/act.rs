@@ -107,6 +107,12 @@ pub fn answer(words: &[&str]) -> Option<Answer> {
             all.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
             Ok(json!(std::hint::black_box(all).len()))
         }
+        // Until the end of the process.
+        ["hold", mebibytes] => {
+            let mut all = vec![0_u8; number::<usize>(mebibytes) << 20];
+            all.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+            Ok(json!(std::hint::black_box(all.leak()).len()))
+        }
         ["readfd", fd] => {
             // A pipe or a file that was handed over, read through a name of its own.
             fs::read(format!("/proc/self/fd/{fd}"))

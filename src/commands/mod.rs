@@ -16,6 +16,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -71,6 +72,7 @@ pub const VERBS: &[Entry] = &[
     entry::<exec::Exec>(),
     entry::<pause::Pause>(),
     entry::<resume::Resume>(),
+    entry::<update::Update>(),
     entry::<ps::Ps>(),
     entry::<list::List>(),
     entry::<check::Check>(),

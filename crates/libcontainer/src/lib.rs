@@ -2,7 +2,7 @@
 //! The library below the `soute` command: config.json -> Plan -> one clone3 -> steps -> execve.
 //!
 //! ```text
-//!   operations   create run start exec kill pause ps delete state check explain        one file each
+//!   operations   create run start exec kill pause update ps delete state check explain        one file each
 //!        |              create.rs is the parent, init.rs the child
 //!   effects      act/  cgroup/  container.rs  sync.rs  bundle/  host.rs
 //!        |
@@ -40,6 +40,7 @@ mod store;
 mod sync;
 mod sys;
 pub mod time;
+mod update;
 
 pub use check::{Report, check};
 pub use container::Status;
@@ -55,3 +56,4 @@ pub use ps::ps;
 pub use run::{RunRequest, run};
 pub use start::start;
 pub use state::{State, list, state};
+pub use update::{Resources, UpdateRequest, update};

@@ -39,15 +39,19 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The group that a controller's files are in.
-    fn group(&self, controller: &str) -> Option<usize> {
-        let groups = &self.record.groups;
-        let pure_v2 = |group: &Group| group.is_v2() && group.root == super::ROOT;
-        groups.iter().position(|group| group.has(controller) || pure_v2(group))
+    fn line(&mut self, write: &Write) -> Result<(), Fault> {
+        let Some(Target { at, name, value }) = self.find(write)? else { return Ok(()) };
+        let result = match &self.open {
+            Some((_, _, fd)) => file::put(fd, &value),
+            None => Err(Errno::BADF),
+        };
+        result.map_err(|errno| fault(errno, write, &self.record.groups[at], &name, &value))
     }
 
-    fn line(&mut self, write: &Write) -> Result<(), Fault> {
-        let Some(at) = self.group(&write.controller) else {
+    /// Opens the file that a line is for, and says which it is; `None` where there is no such file
+    /// and the limit holds without. Switches the controller on where it is off.
+    pub(super) fn find(&mut self, write: &Write) -> Result<Option<Target>, Fault> {
+        let Some(at) = position(self.record, &write.controller) else {
             return Err(Fault::new(format!("this host has no controller {}", write.controller)));
         };
         let group = &self.record.groups[at];
@@ -60,7 +64,7 @@ impl<'a> Writer<'a> {
         }
         if opened == Err(Errno::NOENT) {
             match &write.lacking {
-                Lacking::Skip => return Ok(()),
+                Lacking::Skip => return Ok(None),
                 Lacking::Try(other, converted) => {
                     (name, value) = (other, converted);
                     opened = self.open(at, name);
@@ -68,17 +72,8 @@ impl<'a> Writer<'a> {
                 Lacking::Fail => {}
             }
         }
-        let result = opened.and_then(|()| match &self.open {
-            Some((_, _, fd)) => file::put(fd, value),
-            None => Err(Errno::BADF),
-        });
-        result.map_err(|errno| {
-            let fault = Fault::call(format!("write({:?}, {value:?})", group.file(name)), errno);
-            match hint(errno, write, group) {
-                Some(hint) => fault.hint(hint),
-                None => fault,
-            }
-        })
+        opened.map_err(|errno| fault(errno, write, group, name, value))?;
+        Ok(Some(Target { at, name: name.clone(), value: value.clone() }))
     }
 
     fn open(&mut self, at: usize, name: &str) -> rustix::io::Result<()> {
@@ -119,6 +114,32 @@ impl<'a> Writer<'a> {
             Some(fault) if !have.split_whitespace().any(|name| name == write.controller) => Err(fault),
             _ => Ok(()),
         }
+    }
+}
+
+/// Where a line goes, and what is written there.
+pub(super) struct Target {
+    /// The group's place in the record.
+    pub at: usize,
+    /// The file's name.
+    pub name: String,
+    /// The line.
+    pub value: String,
+}
+
+/// The group of a record that a controller's files are in.
+pub(super) fn position(record: &Record, controller: &str) -> Option<usize> {
+    // A hybrid host's v2 tree stands beside the v1 hierarchies, which have the controllers.
+    let pure_v2 = |group: &Group| group.is_v2() && !group.root.ends_with("/unified");
+    record.groups.iter().position(|group| group.has(controller) || pure_v2(group))
+}
+
+/// A line that the kernel has refused, in words.
+pub(super) fn fault(errno: Errno, write: &Write, group: &Group, name: &str, value: &str) -> Fault {
+    let fault = Fault::call(format!("write({:?}, {value:?})", group.file(name)), errno);
+    match hint(errno, write, group) {
+        Some(hint) => fault.hint(hint),
+        None => fault,
     }
 }
 

@@ -31,6 +31,8 @@ mod make;
 mod procs;
 mod record;
 mod remove;
+mod stats;
+mod update;
 
 use rustix::fs::statfs;
 use rustix::io::Errno;

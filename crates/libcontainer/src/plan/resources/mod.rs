@@ -82,7 +82,8 @@ pub enum Lacking {
 }
 
 impl Write {
-    fn new(file: impl Into<String>, value: impl fmt::Display, property: impl Into<String>) -> Self {
+    /// A line that must be had, and may stand before the container's birth.
+    pub fn new(file: impl Into<String>, value: impl fmt::Display, property: impl Into<String>) -> Self {
         let file = file.into();
         let controller = file.split_once('.').map_or("", |(controller, _)| controller).to_owned();
         let (value, property) = (value.to_string(), property.into());
@@ -145,6 +146,21 @@ pub fn limits(
                 "this host has no cgroup v1 hierarchy with the controller devices",
             ));
         }
+    }
+    limits
+}
+
+/// The limits for a container that runs: here "no" is a value to be set too.
+pub fn changed_limits(
+    resources: &LinuxResources,
+    layout: &CgroupLayout,
+    problems: &mut Vec<Problem>,
+) -> Limits {
+    let mut limits = limits(Some(resources), layout, problems);
+    let oom_killer = resources.memory().as_ref().and_then(|memory| memory.disable_oom_killer());
+    if matches!(layout, CgroupLayout::V1 { .. }) && oom_killer == Some(false) {
+        let property = "linux.resources.memory.disableOOMKiller";
+        limits.writes.push(Write::new("memory.oom_control", 0, property));
     }
     limits
 }

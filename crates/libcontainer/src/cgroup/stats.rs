@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the kernel counts of a container.
+
+use rustix::fs::CWD;
+
+use super::file;
+use super::record::Record;
+use crate::error::Fault;
+
+/// The memory that a container has at present, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// All that is charged to it.
+    pub used: u64,
+    /// The part that the kernel can neither drop nor swap out.
+    pub unfreeable: u64,
+}
+
+impl Record {
+    /// How much memory the container uses; `None` where nobody counts it.
+    pub fn memory_usage(&self) -> Result<Option<MemoryUsage>, Fault> {
+        let number = |file: &str| -> Result<Option<u64>, Fault> {
+            Ok(self.present("memory", file)?.and_then(|text| text.parse().ok()))
+        };
+        if let Some(used) = number("memory.usage_in_bytes")? {
+            // On v1 the kernel frees what it can, and refuses a limit that is too low still.
+            return Ok(Some(MemoryUsage { used, unfreeable: 0 }));
+        }
+        let Some(used) = number("memory.current")? else { return Ok(None) };
+        let stat = self.present("memory", "memory.stat")?.unwrap_or_default();
+        let files = ["inactive_file", "active_file", "slab_reclaimable"];
+        let freeable: u64 = files.iter().filter_map(|name| value_of(&stat, name)).sum();
+        let swap_limit = number("memory.swap.max")?.unwrap_or(u64::MAX);
+        let swapped = number("memory.swap.current")?.unwrap_or(0);
+        let swap = free_swap().min(swap_limit.saturating_sub(swapped));
+        Ok(Some(MemoryUsage { used, unfreeable: used.saturating_sub(freeable).saturating_sub(swap) }))
+    }
+}
+
+/// The number after a key, in a file of "key value" lines.
+fn value_of(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.split_once(' ').filter(|(k, _)| *k == key)?.1.parse().ok())
+}
+
+/// Of the whole machine, in bytes.
+fn free_swap() -> u64 {
+    let text = file::read(CWD, "/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("SwapFree:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) << 10
+}
