@@ -238,6 +238,10 @@ fn the_short_verbs() {
         let expected = format!("Kill {{ all: {all}, regex: false, id: \"web\", signal: {signal} }}");
         assert_eq!(shown::<Kill>(line), expected, "{line}");
     }
+    let expected = "Kill { all: false, regex: true, id: \"^web\", signal: 9 }";
+    for line in ["kill --regex ^web 9", "kill -r ^web KILL", "kill -regex=true ^web 9"] {
+        assert_eq!(shown::<Kill>(line), expected, "{line}");
+    }
     for (line, force, regex) in [
         ("delete web", false, false),
         ("delete --force web", true, false),

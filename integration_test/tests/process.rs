@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use integration_test::{Flavor, container_test, differs, not_yet, skip};
 use rustix::process::{Resource, getrlimit};
@@ -52,6 +53,18 @@ fn home_comes_from_passwd() {
         assert_eq!(a["env"]["HOME"], "/home/ann");
         let a = t.ask(t.bundle(), &["env"]);
         assert_eq!(a["env"]["HOME"], "/");
+    });
+}
+
+#[test]
+fn standard_streams_belong_to_the_containers_user() {
+    container_test(|t| {
+        let (bundle, said) = (t.bundle().set("/process/user/uid", 7).asks(&["pid"]), t.scratch("said"));
+        bundle.save();
+        let args = t.with_bundle("run", &bundle, &[]);
+        let out = t.call_redirected(&args, &format!(">{}", said.display()));
+        assert_eq!(out.code, 0, "{}", out.stderr());
+        assert_eq!(fs::metadata(&said).unwrap().uid(), 7);
     });
 }
 
