@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, chmodat, chownat, fstat, major, makedev, minor, mknodat, openat, statat,
+    AtFlags, FileType, Mode, OFlags, Stat, chownat, fstat, major, makedev, minor, mknodat, openat, statat,
     symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
 use super::mount::clone_tree;
-use super::path::{open_host, open_parent};
+use super::path::{open_host, open_parent, open_without_links};
 use super::rootfs::move_onto;
 use crate::error::{Call, Fault};
 use crate::plan::step::{Device, DeviceKind};
@@ -30,12 +30,8 @@ pub fn make(root: BorrowedFd<'_>, device: &Device) -> Result<(), Fault> {
     match mknodat(&dir, &name, kind, mode, number) {
         Ok(()) => {}
         Err(Errno::EXIST) => {
-            if matches(dir.as_fd(), &name, device)? {
-                return Ok(());
-            }
-            return Err(Fault::call(format!("mknodat({path:?})"), Errno::EXIST).hint(
-                "the image has something else there: mount a tmpfs on /dev, or take it out of the image",
-            ));
+            let stat = statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW).call(|| format!("stat({path:?})"))?;
+            return if matches(&stat, device) { Ok(()) } else { Err(taken(device)) };
         }
         Err(Errno::PERM) if device.kind != DeviceKind::Fifo => return bind(dir.as_fd(), &name, device),
         Err(errno) => {
@@ -47,15 +43,22 @@ pub fn make(root: BorrowedFd<'_>, device: &Device) -> Result<(), Fault> {
         }
     }
     if (device.uid, device.gid) != (0, 0) {
-        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-        chownat(&dir, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .call(|| format!("fchownat({path:?}, {}, {})", device.uid, device.gid))?;
-        // A change of owner takes the set-id bits away.
-        if device.mode & 0o6000 != 0 {
-            chmodat(&dir, &name, mode, AtFlags::empty()).call(|| format!("fchmodat({path:?})"))?;
+        // Somebody who shares the directory may have put a file of his choice in the node's place.
+        let node = open_without_links(dir.as_fd(), Path::new(&name), OFlags::PATH)
+            .call(|| format!("openat2({path:?})"))?;
+        if !matches(&fstat(&node).call(|| format!("fstat({path:?})"))?, device) {
+            return Err(taken(device));
         }
+        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+        chownat(&node, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+            .call(|| format!("fchownat({path:?}, {}, {})", device.uid, device.gid))?;
     }
     Ok(())
+}
+
+fn taken(device: &Device) -> Fault {
+    Fault::call(format!("mknodat({:?})", device.path), Errno::EXIST)
+        .hint("the image has something else there: mount a tmpfs on /dev, or take it out of the image")
 }
 
 fn raw(kind: DeviceKind) -> (FileType, u64) {
@@ -66,12 +69,11 @@ fn raw(kind: DeviceKind) -> (FileType, u64) {
     }
 }
 
-/// Whether what stands there already is the same kind of node with the same number.
-fn matches(dir: BorrowedFd<'_>, name: &std::ffi::OsStr, device: &Device) -> Result<bool, Fault> {
-    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).call(|| format!("stat({:?})", device.path))?;
+/// Whether this is the node that was asked for: its kind, with its number.
+fn matches(stat: &Stat, device: &Device) -> bool {
     let (kind, number) = raw(device.kind);
     let same_kind = FileType::from_raw_mode(stat.st_mode) == kind;
-    Ok(same_kind && (kind == FileType::Fifo || stat.st_rdev == number))
+    same_kind && (kind == FileType::Fifo || stat.st_rdev == number)
 }
 
 /// The host's node on an empty file. It must be the device that was asked for: the host's path is
@@ -84,8 +86,7 @@ fn bind(dir: BorrowedFd<'_>, name: &std::ffi::OsStr, device: &Device) -> Result<
             fault.hint("devices cannot be made here, so the host's node is bound; it must exist")
         })?;
     let stat = fstat(&source).call(|| format!("fstat({path:?})"))?;
-    let (kind, number) = raw(device.kind);
-    if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != number {
+    if !matches(&stat, device) {
         return Err(Fault::new(format!(
             "{} of the host is {}:{}, not {}",
             path.display(),
@@ -99,8 +100,8 @@ fn bind(dir: BorrowedFd<'_>, name: &std::ffi::OsStr, device: &Device) -> Result<
         Ok(_) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(Fault::call(format!("making {path:?}"), errno)),
     }
-    let target = super::path::open_without_links(dir, Path::new(name), OFlags::PATH)
-        .call(|| format!("openat2({path:?})"))?;
+    let target =
+        open_without_links(dir, Path::new(name), OFlags::PATH).call(|| format!("openat2({path:?})"))?;
     let tree = clone_tree(source.as_fd(), false, path)?;
     move_onto(tree.as_fd(), target.as_fd()).call(|| format!("move_mount({path:?})"))
 }

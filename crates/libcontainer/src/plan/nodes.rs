@@ -74,7 +74,8 @@ pub(super) fn devices(linux: Option<&Linux>, bind: bool, steps: &mut Vec<Step>, 
         let device = Device {
             path: absolute(device.path()),
             kind,
-            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+            // What runs with its owner's rights is a program; on a node these bits mean nothing.
+            mode: device.file_mode().unwrap_or(0o666) & 0o1777,
             uid: device.uid().unwrap_or(0),
             gid: device.gid().unwrap_or(0),
             bind: bind && kind != DeviceKind::Fifo,
