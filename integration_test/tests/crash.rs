@@ -235,3 +235,47 @@ fn a_damaged_state_file_can_be_deleted() {
         }
     });
 }
+
+/// Overwrites the record and its copy.
+fn damage_records(t: &Test) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let dir = t.root().join(t.id());
+    let damage = |name| {
+        let path = dir.join(name);
+        let text = fs::read(&path).unwrap();
+        fs::write(&path, "{").unwrap();
+        (path, text)
+    };
+    ["state.json", "undo"].map(damage).into()
+}
+
+#[test]
+fn a_living_container_without_a_readable_record_is_not_forgotten() {
+    container_test(|t| {
+        if t.flavor() != integration_test::Flavor::Soute {
+            return note_skip("the files of the state directory are our own");
+        }
+        t.up(t.bundle());
+        let kept = damage_records(t);
+        let text = t.call(&["delete", "--force", t.id()]).fails();
+        assert!(text.contains("neither its record nor the copy"), "{text}");
+        for (path, text) in kept {
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(t.status(), "running");
+        t.delete_force();
+    });
+}
+
+#[test]
+fn a_damaged_state_file_of_a_container_without_groups() {
+    container_test(|t| {
+        if t.flavor() != integration_test::Flavor::Soute {
+            return note_skip("the files of the state directory are our own");
+        }
+        t.global(&["--cgroup-manager", "disabled"]);
+        t.up(t.bundle().no_mount("/sys/fs/cgroup").remove("/linux/resources"));
+        fs::write(t.root().join(t.id()).join("state.json"), "{").unwrap();
+        t.call(&["delete", "--force", t.id()]).ok();
+        assert_eq!(t.left_behind(), [""; 0]);
+    });
+}

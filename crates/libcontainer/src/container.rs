@@ -132,6 +132,9 @@ pub struct Record {
 /// The file of a container's directory that holds the compiled filter.
 pub const SECCOMP: &str = "seccomp.bpf";
 
+/// The fifo that lets init go on.
+pub const START: &str = "start.fifo";
+
 /// The record as it was when the groups had just been made.
 pub const COPY: &str = "undo";
 
@@ -299,7 +302,7 @@ impl Container {
             let flags = OFlags::RDWR | OFlags::CLOEXEC;
             rustix::fs::open(&path, flags, Mode::empty()).call(|| format!("open({path:?})"))
         };
-        Ok((make("start.fifo")?, make("result.fifo")?))
+        Ok((make(START)?, make("result.fifo")?))
     }
 
     /// Opens a fifo without waiting for its other end: ENXIO tells that nobody reads.
@@ -307,8 +310,10 @@ impl Container {
         rustix::fs::open(self.dir.join(name), flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
     }
 
-    /// Removes the directory and all in it; one that is gone already is no error.
+    /// Removes the directory and all in it; one that is gone already is no error. The fifo goes
+    /// first: while it is there, a directory without a readable record may be a living container's.
     pub fn remove_dir(&self) -> Result<(), Fault> {
+        let _ = fs::remove_file(self.dir.join(START));
         match fs::remove_dir_all(&self.dir) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other.call(|| format!("removing {:?}", self.dir)),
@@ -336,7 +341,7 @@ impl Container {
             false => Status::Stopped,
             true if record.cgroup.is_frozen().unwrap_or(false) => Status::Paused,
             // Init holds the fifo's other end until its execve closes it.
-            true => match self.open_fifo("start.fifo", OFlags::WRONLY) {
+            true => match self.open_fifo(START, OFlags::WRONLY) {
                 Ok(_) => Status::Created,
                 Err(_) => Status::Running,
             },

@@ -442,7 +442,9 @@ impl Claim {
         record.init = Process::of(child.pid.as_raw_nonzero().get());
         record.cgroup = cgroup;
         record.phase = Phase::Created;
-        Ok(container.save()?)
+        container.save()?;
+        // Without groups the copy has nothing else that tells what there is to end.
+        if container.record.cgroup.groups.is_empty() { Ok(container.save_copy()?) } else { Ok(()) }
     }
 
     fn keep(mut self) -> Container {

@@ -47,17 +47,27 @@ fn delete_one(store: &Store, id: &str, force: bool) -> Result<()> {
         }
         // Somebody else was quicker.
         Err(_) if force && !store.has_dir(id) => {}
-        // Without a readable record its copy tells what there is to undo, and without that nothing
-        // was made yet.
+        // Without a readable record its copy tells what there is to undo. Without that too there may
+        // be processes that nobody would find again, unless nothing was made yet.
         Err(error) if force && !matches!(error.kind(), Kind::NotFound | Kind::State) => {
             match store.load_copy(id) {
                 Some(container) => remove(&container)?,
+                None if store.has_begun(id) => return Err(lost(store, id, error)),
                 None => store.remove_dir(id)?,
             }
         }
         Err(error) => return Err(error),
     }
     lock.remove()
+}
+
+/// Neither the record nor its copy can be read.
+fn lost(store: &Store, id: &str, error: Error) -> Error {
+    let says = format!("neither its record nor the copy of that can be read: {}", error.message());
+    Error::new(Kind::Failed, says).hint(format!(
+        "its processes and groups are not known: end and remove them by hand, then {}",
+        store.dir(id).display()
+    ))
 }
 
 fn refuse_living(container: &Container, force: bool) -> Result<()> {

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::act::hooks;
-use crate::container::{Container, Status};
+use crate::container::{Container, START, Status};
 use crate::context::Context;
 use crate::error::{Call, Error, Fault, Kind, Result};
 use crate::plan::step::HookKind;
@@ -49,7 +49,7 @@ pub(crate) fn begin(container: &Container) -> Result<()> {
     let stopped = || Error::new(Kind::State, "cannot start a container that has stopped");
     let pidfd = record.init.and_then(|init| init.open()).ok_or_else(stopped)?;
     let result = container.open_fifo("result.fifo", OFlags::RDONLY).call(|| "open(result.fifo)")?;
-    let fifo = match container.open_fifo("start.fifo", OFlags::WRONLY) {
+    let fifo = match container.open_fifo(START, OFlags::WRONLY) {
         Err(Errno::NXIO) => return Err(stopped()),
         other => other.call(|| "open(start.fifo)")?,
     };

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use crate::container::{COPY, Container, FORMAT, Record};
+use crate::container::{COPY, Container, FORMAT, Record, START};
 use crate::error::{Call, Error, Kind, Result};
 
 /// The directory of all containers.
@@ -43,7 +43,7 @@ impl Store {
     }
 
     /// The directory of a container.
-    fn dir(&self, id: &str) -> PathBuf {
+    pub fn dir(&self, id: &str) -> PathBuf {
         self.root.join(id)
     }
 
@@ -141,6 +141,12 @@ impl Store {
     /// Whether there is a directory of this id, readable or not.
     pub fn has_dir(&self, id: &str) -> bool {
         self.dir(id).is_dir()
+    }
+
+    /// Whether create came further than the first record, and delete not as far as the end: see
+    /// [`Container::remove_dir`].
+    pub fn has_begun(&self, id: &str) -> bool {
+        self.dir(id).join(START).exists()
     }
 
     /// Removes the directory of a container that has no readable record.
