@@ -362,3 +362,18 @@ fn delete_force_of_a_frozen_container() {
         assert_eq!(t.left_behind(), [""; 0]);
     });
 }
+
+#[test]
+fn without_a_mount_namespace_the_root_is_the_containers() {
+    container_test(|t| {
+        let bundle = t.bundle().namespace("mount", false).set("/mounts", serde_json::json!([])).writable();
+        let bundle = bundle.remove("/linux/maskedPaths").remove("/linux/readonlyPaths");
+        // In a mount namespace of the test's own, for runtimes that mount something all the same.
+        t.before(&["unshare", "-m"]);
+        t.up(bundle.file("/etc/mark", "here"));
+        let a = t.exec(&["read /etc/mark", "list /", "list /../.."]);
+        assert_eq!(a["read /etc/mark"], "here");
+        assert_eq!(a["list /"], a["list /../.."]);
+        t.delete_force();
+    });
+}

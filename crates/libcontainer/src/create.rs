@@ -191,6 +191,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
                     sources: std::mem::take(&mut sources),
                     cgroup_dirs: cgroup_dirs(&record.cgroup),
                     target: None,
+                    image: None,
                     args: plan.payload.as_ref().map_or(&[], |payload| payload.args.as_slice()),
                     env: plan.payload.as_ref().map_or_else(Vec::new, |payload| payload.env.clone()),
                     seccomp: plan.seccomp.as_ref(),

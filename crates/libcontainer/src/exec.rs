@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 use oci_spec::runtime::{Capabilities, Capability, Process, ProcessBuilder, UserBuilder};
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{Pid, geteuid};
 
 use crate::act::foreground::{self, Foreground};
 use crate::act::spawn::{Birth, Born, spawn};
@@ -87,6 +87,7 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
     newborn::preserved(request.preserve_fds, context.log)?;
     let container = Store::new(&context.root).load(&request.id)?;
     let target = living(&container, request)?;
+    let root = root(&container)?;
     let process = process(&container, request)?;
     let inside = inside(&container, request)?;
     let plan = ExecPlan::new(&process, &inside).map_err(Error::problems)?;
@@ -125,6 +126,7 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
                 expected: 0,
                 cgroup_dirs: Vec::new(),
                 target: Some(target.as_fd()),
+                image: root,
                 args: &plan.payload.args,
                 env: plan.payload.env.clone(),
                 seccomp: inside.seccomp.as_ref(),
@@ -134,7 +136,7 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
         }
         Born::Parent(child) => Newborn(Some(child)),
     };
-    drop((theirs, joins));
+    drop((theirs, joins, root));
     if let Some(score) = process.oom_score_adj() {
         newborn::oom_score(procfs::host()?.as_fd(), child.get(), score)?;
     }
@@ -164,6 +166,20 @@ fn living(container: &Container, request: &ExecRequest) -> Result<OwnedFd> {
     }
     let stopped = || state("cannot exec in a stopped container");
     container.record.init.and_then(|init| init.open()).ok_or_else(stopped)
+}
+
+/// The root of the container's first process, where no mount namespace of its own holds it.
+fn root(container: &Container) -> Result<Option<OwnedFd>> {
+    let (Some(init), false) = (container.record.init, container.record.has(Namespace::Mount)) else {
+        return Ok(None);
+    };
+    let Some(pid) = Pid::from_raw(init.pid) else { return Ok(None) };
+    let root = procfs::root_of(procfs::host()?.as_fd(), pid)?;
+    // Had it ended before, the pid might have been another's when the root was opened.
+    match init.is_alive() {
+        true => Ok(Some(root)),
+        false => Err(Error::new(Kind::State, "cannot exec in a stopped container")),
+    }
 }
 
 /// The process as the file says, or as the command line changes the container's own.

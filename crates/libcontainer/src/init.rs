@@ -6,6 +6,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -41,6 +42,8 @@ pub struct Init<'a> {
     pub cgroup_dirs: Vec<CgroupDir>,
     /// `exec`: the container's process, whose namespaces are entered.
     pub target: Option<BorrowedFd<'a>>,
+    /// `exec`: the root of that process, where no mount namespace holds it.
+    pub image: Option<OwnedFd>,
     /// argv and environment.
     pub args: &'a [CString],
     /// Completed by what steps find out.
@@ -69,7 +72,7 @@ pub fn run(mut init: Init<'_>) -> ! {
     // The parent may be gone before this; then the first wait on the channel ends.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     umask(Mode::empty());
-    let mut found = Found::default();
+    let mut found = Found { image: init.image.take(), ..Found::default() };
     if let Err(fault) = init.await_parent(&mut found) {
         init.fail(0, fault);
     }
@@ -148,10 +151,7 @@ impl Init<'_> {
                 rootfs::set_propagation(propagation.flag, propagation.recursive)
             }
             Action::AttachRootfs { path, shared } => {
-                let image = match found.image.take() {
-                    Some(image) => image,
-                    None => rootfs::open_image(path)?,
-                };
+                let image = found.image(path)?;
                 found.root = Some(rootfs::attach(image.as_fd(), path, *shared)?);
                 Ok(())
             }
@@ -164,7 +164,7 @@ impl Init<'_> {
             Action::PivotRoot { shared } => rootfs::pivot(found.root()?, *shared),
             Action::MoveRoot => rootfs::move_over(found.root()?),
             Action::Chroot { path } => {
-                rootfs::change_root(path)?;
+                rootfs::change_root(found.image(path)?.as_fd())?;
                 found.root = Some(path::open_host("/".as_ref(), OFlags::PATH).call(|| "open(\"/\")")?);
                 Ok(())
             }
@@ -341,6 +341,11 @@ impl Init<'_> {
 }
 
 impl Found {
+    /// The image's directory as it was given, or by its path.
+    fn image(&mut self, path: &Path) -> Result<OwnedFd, Fault> {
+        self.image.take().map_or_else(|| rootfs::open_image(path), Ok)
+    }
+
     fn root(&self) -> Result<BorrowedFd<'_>, Fault> {
         self.root.as_ref().map(|root| root.as_fd()).ok_or_else(no_root)
     }

@@ -96,9 +96,9 @@ pub fn move_over(root: BorrowedFd<'_>) -> Result<(), Fault> {
 }
 
 /// Without a mount namespace: the image becomes "/" for this process only.
-pub fn change_root(image: &Path) -> Result<(), Fault> {
-    chdir(image).call(|| format!("chdir({image:?})"))?;
-    chroot(".").call(|| format!("chroot({image:?})"))?;
+pub fn change_root(image: BorrowedFd<'_>) -> Result<(), Fault> {
+    fchdir(image).call(|| "fchdir(rootfs)")?;
+    chroot(".").call(|| "chroot(\".\")")?;
     chdir("/").call(|| "chdir(\"/\")")
 }
 
