@@ -21,6 +21,7 @@
 //! `SOUTE_SKIPS` a file to which skips are appended, `SOUTE_TIMEOUT` the seconds after
 //! which a command is killed (20).
 
+mod agent;
 mod bundle;
 mod canary;
 mod census;
@@ -32,6 +33,7 @@ pub mod sweep;
 mod test;
 mod treasure;
 
+pub use agent::{Agent, Notified};
 pub use bundle::Bundle;
 pub use command::{Out, Running};
 pub use console::Listener;

@@ -3,7 +3,8 @@
 //! container, with every action and with arguments.
 #![allow(clippy::unwrap_used)]
 
-use integration_test::{Bundle, Test, container_test, differs};
+use integration_test::{Agent, Bundle, Test, container_test, differs};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// All calls are allowed but those of the rules.
@@ -248,6 +249,131 @@ fn a_large_profile() {
         let a = t.ask(t.bundle().writable().set("/linux/seccomp", profile), &["mkdir /tmp/x", "lo", "fds"]);
         assert_eq!(a["mkdir /tmp/x"]["error"], "EPERM");
         assert_eq!(a["lo"], "ok");
+    });
+}
+
+/// The agent is told of mkdir.
+fn notifying(t: &Test, agent: &Agent, flags: Value) -> Bundle {
+    filter(t, json!([rule(&["mkdir", "mkdirat"], "SCMP_ACT_NOTIFY")]))
+        .set("/linux/seccomp/listenerPath", agent.path().to_str().unwrap())
+        .set("/linux/seccomp/listenerMetadata", "for the agent")
+        .set("/linux/seccomp/flags", flags)
+        .set("/annotations", json!({ "org.example.key": "value" }))
+}
+
+const ENOANO: i32 = 55;
+
+#[test]
+fn an_agent_gets_the_listener_and_decides() {
+    container_test(|t| {
+        differs!(t, Crun, "its first message has no descriptor");
+        let agent = Agent::new(t);
+        let bundle = notifying(t, &agent, json!([])).asks(&["mkdir /tmp/x", "mkdir /tmp/y", "stat /tmp/y"]);
+        let running = t.spawn(&bundle, &[]);
+        let notified = agent.receive();
+        let state = &notified.state;
+        assert_eq!(state["fds"], json!(["seccompFd"]), "{state}");
+        assert_eq!(state["metadata"], "for the agent");
+        assert!(state["ociVersion"].is_string(), "{state}");
+        assert_eq!(state["state"]["id"], t.id());
+        assert_eq!(state["state"]["status"], "creating");
+        assert_eq!(state["state"]["bundle"], bundle.dir().to_str().unwrap());
+        assert_eq!(state["state"]["annotations"]["org.example.key"], "value");
+        assert_eq!(state["pid"], state["state"]["pid"]);
+
+        let call = notified.next();
+        assert_eq!(u64::from(call.pid), state["pid"].as_u64().unwrap());
+        notified.refuse(&call, ENOANO);
+        notified.allow(&notified.next());
+        let a = running.wait().ok().answers();
+        assert_eq!(a["mkdir /tmp/x"]["error"], "errno 55");
+        assert_eq!(a["mkdir /tmp/y"], "ok");
+        assert_eq!(a["stat /tmp/y"]["type"], "dir");
+    });
+}
+
+#[test]
+fn an_agent_gets_a_listener_for_each_exec() {
+    container_test(|t| {
+        differs!(t, Crun, "its first message has no descriptor");
+        let agent = Agent::new(t);
+        t.up(notifying(t, &agent, json!([])));
+        let init = agent.receive();
+        let exec = t.start_command(t.command(&["exec", t.id(), "/payload", "mkdir /tmp/x"]));
+        let notified = agent.receive();
+        assert_eq!(notified.state["state"]["pid"], init.state["pid"]);
+        assert_ne!(notified.state["pid"], init.state["pid"]);
+        let call = notified.next();
+        assert_eq!(u64::from(call.pid), notified.state["pid"].as_u64().unwrap());
+        notified.refuse(&call, ENOANO);
+        assert_eq!(exec.wait().ok().answers()["mkdir /tmp/x"]["error"], "errno 55");
+        t.delete_force();
+    });
+}
+
+#[test]
+fn without_an_agent_there_is_no_container() {
+    container_test(|t| {
+        let agent = Agent::new(t);
+        let bundle = notifying(t, &agent, json!([])).asks(&["pid"]);
+        drop(agent);
+        let says = t.run(&bundle).fails();
+        differs!(t, Runc, "names no property");
+        differs!(t, Crun, "names no property");
+        assert!(says.contains("linux.seccomp.listenerPath"), "{says}");
+        t.delete_force();
+    });
+}
+
+/// Whether a call that an agent has seen goes on waiting while its process stops and goes on.
+fn outwaits_a_stop(t: &Test, flags: Value) -> bool {
+    let agent = Agent::new(t);
+    let running = t.spawn(&notifying(t, &agent, flags).asks(&["mkdir /tmp/x"]), &[]);
+    let notified = agent.receive();
+    let call = notified.next();
+    let init = Pid::from_raw(call.pid as i32).unwrap();
+    kill_process(init, Signal::STOP).unwrap();
+    kill_process(init, Signal::CONT).unwrap();
+    // A wait that was broken off is begun again by a new notification.
+    let end = std::time::Instant::now() + std::time::Duration::from_millis(500);
+    while notified.waits(&call) && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let waited = notified.waits(&call);
+    notified.refuse(&if waited { call } else { notified.next() }, ENOANO);
+    assert_eq!(running.wait().ok().answers()["mkdir /tmp/x"]["error"], "errno 55");
+    waited
+}
+
+#[test]
+fn wait_killable_keeps_a_call_waiting() {
+    container_test(|t| {
+        differs!(t, Runc, "1.1 does not know the flag");
+        differs!(t, Crun, "1.8 does not know the flag");
+        assert!(!outwaits_a_stop(t, json!([])));
+        assert!(outwaits_a_stop(t, json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])));
+    });
+}
+
+#[test]
+fn the_kernel_takes_every_flag() {
+    container_test(|t| {
+        differs!(t, Runc, "1.1 has no seccomp flags");
+        differs!(t, Crun, "1.8 fails under strace");
+        let trace = t.dir().join("trace");
+        for flag in ["TSYNC", "LOG", "SPEC_ALLOW"] {
+            let bundle = filter(t, json!([rule(&["mkdir", "mkdirat"], "SCMP_ACT_ERRNO")]))
+                .set("/linux/seccomp/flags", json!([format!("SECCOMP_FILTER_FLAG_{flag}")]));
+            t.before(&["strace", "-f", "-o", trace.to_str().unwrap(), "-e", "trace=seccomp"]);
+            let a = t.ask(bundle, &["mkdir /tmp/x"]);
+            t.before(&[]);
+            assert_eq!(a["mkdir /tmp/x"]["error"], "EPERM", "{flag}");
+            let lines = std::fs::read_to_string(&trace).unwrap();
+            let line =
+                lines.lines().find(|line| line.contains("SECCOMP_SET_MODE_FILTER")).unwrap_or_default();
+            let want = format!("SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_{flag}, ");
+            assert!(line.contains(&want) && line.contains(") = 0"), "{line}");
+        }
     });
 }
 

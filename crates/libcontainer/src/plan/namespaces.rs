@@ -310,7 +310,17 @@ fn time_offsets(linux: &Linux, namespaces: &Namespaces, problems: &mut Vec<Probl
             );
             continue;
         }
-        lines.push(format!("{clock} {} {}", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0)));
+        let (secs, nanosecs) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+        if nanosecs > 999_999_999 {
+            problems.push(
+                Problem::new(
+                    format!("linux.timeOffsets.{clock}.nanosecs"),
+                    format!("{nanosecs} is above 999999999"),
+                )
+                .hint("whole seconds go into secs"),
+            );
+        }
+        lines.push(format!("{clock} {secs} {nanosecs}"));
     }
     lines.sort();
     lines
