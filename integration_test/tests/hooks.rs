@@ -259,6 +259,27 @@ fn a_failing_start_container_hook() {
 }
 
 #[test]
+fn a_failing_poststart_hook() {
+    container_test(|t| {
+        differs!(t, Runc, "1.1 runs poststart at create");
+        differs!(t, Crun, "1.8 goes on as if nothing had happened");
+        let bundle = noted(t, t.bundle(), &["poststop"]).hook("poststart", "echo reason >&2; exit 3");
+        let bundle = bundle.asks(&["wait-for TERM"]);
+        t.create(&bundle).ok();
+        let says = t.start().fails();
+        assert!(says.contains("hooks.poststart[0]: /bin/sh: exit status 3: reason"), "{says}");
+        // Stopped, destroyed, and told to the poststop hooks, once.
+        assert_eq!(log(t), ["poststop"]);
+        assert_eq!(t.left_behind(), [""; 0]);
+
+        let says = t.run(&bundle).fails();
+        assert!(says.contains("hooks.poststart[0]"), "{says}");
+        assert_eq!(log(t), ["poststop", "poststop"]);
+        assert_eq!(t.left_behind(), [""; 0]);
+    });
+}
+
+#[test]
 fn a_failing_create_leaves_no_container() {
     container_test(|t| {
         for kind in ["prestart", "createRuntime", "createContainer"] {

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::act::procfs;
 use crate::cgroup;
 use crate::error::{Call, Fault};
+use crate::plan::annotations::Annotations;
 use crate::plan::namespaces;
 use crate::plan::sched::MemoryPolicy;
 use crate::plan::step::Hook;
@@ -209,6 +210,11 @@ impl Record {
     /// Whether the container has a namespace of this kind for itself.
     pub fn has(&self, kind: namespaces::Kind) -> bool {
         self.namespaces & kind.flag() != 0
+    }
+
+    /// What its annotations ask for; create has refused what cannot be.
+    pub fn asked(&self) -> Annotations {
+        Annotations::of(&self.annotations, &mut Vec::new())
     }
 
     /// The state that hooks get on standard input, and engines from `state` (runtime.md, State).

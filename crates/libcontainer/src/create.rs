@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::act::hooks::{Given, Output};
 use crate::act::mount::CgroupDir;
 use crate::act::namespace::{self, Joined};
 use crate::act::path::open;
@@ -155,6 +156,11 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
             .map_err(|fault| Error::from(fault).within("root.path"))?;
     }
 
+    let hook_output = match plan.has_hooks() {
+        true => Output::open(&plan.annotations.hooks)?,
+        false => Output::default(),
+    };
+
     let mut claim = Claim::new(&Store::new(&context.root), record)?;
     let fifos = claim.container().make_fifos()?;
     if let Some(filter) = &plan.seccomp {
@@ -196,6 +202,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
                     env: plan.payload.as_ref().map_or_else(Vec::new, |payload| payload.env.clone()),
                     seccomp: plan.seccomp.as_ref(),
                     record: Some(record),
+                    hook_output,
                     fifos: Some(fifos),
                 })
             }
@@ -203,7 +210,8 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         };
     drop((theirs, fifos, sources, joined));
     let console = {
-        let parent = Parent { plan: &plan, request, child: child.get(), channel: &channel };
+        let parent =
+            Parent { plan: &plan, request, child: child.get(), channel: &channel, hook_output: &hook_output };
         parent.prepare(rootless)?;
         if rootless {
             undumpable()?;
@@ -214,7 +222,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     };
     sched::schedule(child.get().pid, &plan.scheduling)?;
     claim.created(child.get(), group.commit())?;
-    if let Some(socket) = &request.pidfd_socket {
+    for socket in request.pidfd_socket.iter().chain(&plan.annotations.pidfd_receiver) {
         console::send_pidfd(socket, child.get().pidfd.as_fd(), "standard")?;
     }
     if let Some(path) = &request.pid_file {
@@ -307,6 +315,7 @@ struct Parent<'a> {
     request: &'a CreateRequest,
     child: &'a Child,
     channel: &'a Channel,
+    hook_output: &'a Output,
 }
 
 impl Parent<'_> {
@@ -406,7 +415,8 @@ impl Parent<'_> {
         for (kind, list) in lists {
             if !list.is_empty() {
                 let state = record.oci_state(Status::Creating, self.child.pid.as_raw_nonzero().get());
-                hooks::run(kind.name(), list, &state, Some(&record.bundle))?;
+                let given = Given { state: &state, cwd: Some(&record.bundle), output: self.hook_output };
+                hooks::run(kind.name(), list, given)?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
-use crate::act::hooks;
+use crate::act::hooks::{self, Given, Output};
 use crate::container::{Container, Phase, Process, Status};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
@@ -100,7 +100,12 @@ pub(crate) fn remove(container: &Container) -> Result<()> {
     }
     if record.phase == Phase::Created && !record.poststop.is_empty() {
         let state = record.oci_state(Status::Stopped, 0);
-        hooks::run_all_warn(HookKind::Poststop.name(), &record.poststop, &state, Some(&record.bundle));
+        let output = Output::open(&record.asked().hooks).unwrap_or_else(|fault| {
+            tracing::warn!("{fault}");
+            Output::default()
+        });
+        let given = Given { state: &state, cwd: Some(&record.bundle), output: &output };
+        hooks::run_all_warn(HookKind::Poststop.name(), &record.poststop, given);
     }
     Ok(container.remove_dir()?)
 }

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, geteuid};
 
 use crate::act::foreground::{self, Foreground};
+use crate::act::hooks::Output;
 use crate::act::spawn::{Birth, Born, spawn};
 use crate::act::{console, pidfile, procfs, sched};
 use crate::bundle::{self, Bundle};
@@ -131,6 +132,7 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
                 env: plan.payload.env.clone(),
                 seccomp: inside.seccomp.as_ref(),
                 record: None,
+                hook_output: Output::default(),
                 fifos: None,
             })
         }
@@ -285,6 +287,7 @@ fn inside(container: &Container, request: &ExecRequest) -> Result<Inside> {
         namespaces: record.namespaces,
         cgroup_v1: record.cgroup.groups.iter().any(|group| !group.is_v2()),
         chroot: (!own_mounts).then(|| format!("/proc/{init}/root").into()),
+        keep_groups: record.asked().keep_groups,
         seccomp: filter(container)?,
         capabilities: CapSet(capabilities.permitted.bits()),
         preserve_fds: request.preserve_fds,

@@ -38,8 +38,7 @@ pub const FEATURES: Features = Features {
         net_devices: Enabled { enabled: true },
     },
     annotations: Annotations { checkpoint: "false" },
-    // No annotation changes what this build does.
-    potentially_unsafe_config_annotations: &[],
+    potentially_unsafe_config_annotations: crate::plan::annotations::ALL,
 };
 
 /// The whole answer.

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, set_parent_process_death_signal, umask};
 use rustix::thread::set_no_new_privs;
 
+use crate::act::hooks::{Given, Output};
 use crate::act::mount::CgroupDir;
 use crate::act::rootfs::Covers;
 use crate::act::{console, devices, hooks, identity, label, mount, path, procfs, rootfs, sched};
@@ -52,6 +53,8 @@ pub struct Init<'a> {
     pub seccomp: Option<&'a Filter>,
     /// For the state that hooks read.
     pub record: Option<&'a Record>,
+    /// Where hooks write to.
+    pub hook_output: Output,
     /// Where init waits for start, and where it answers; `exec` has neither.
     pub fifos: Option<(OwnedFd, OwnedFd)>,
 }
@@ -287,7 +290,8 @@ impl Init<'_> {
         let status = if kind == HookKind::StartContainer { Status::Created } else { Status::Creating };
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let state = self.record.map(|record| record.oci_state(status, pid)).unwrap_or_default();
-        hooks::run(kind.name(), list, &state, None)?;
+        let given = Given { state: &state, cwd: None, output: &self.hook_output };
+        hooks::run(kind.name(), list, given)?;
         hooks::reap_orphans()
     }
 

@@ -56,7 +56,7 @@ fn go(context: &Context, request: &RunRequest) -> Result<i32> {
 
 /// Starts what was just created; what cannot be started does not stay.
 fn begin(created: &Created) -> Result<()> {
-    start::begin(&created.container).inspect_err(|_| {
+    start::begin(&created.container).and_then(|()| start::poststart(&created.container)).inspect_err(|_| {
         created.child.kill();
         let _ = delete::delete_created(&created.container);
     })

@@ -11,9 +11,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::act::hooks;
+use crate::act::hooks::{self, Given, Output};
 use crate::container::{Container, START, Status};
 use crate::context::Context;
+use crate::delete;
 use crate::error::{Call, Error, Fault, Kind, Result};
 use crate::plan::step::HookKind;
 use crate::store::Store;
@@ -25,8 +26,14 @@ pub fn start(context: &Context, id: &str) -> Result<()> {
         let store = Store::new(&context.root);
         // Before the lock, which would leave a file for an id that there is not.
         store.load(id)?;
-        let _lock = store.lock(id)?;
-        begin(&store.load(id)?)
+        let lock = store.lock(id)?;
+        let container = store.load(id)?;
+        begin(&container)?;
+        let Err(error) = poststart(&container) else { return Ok(()) };
+        // runtime.md, Lifecycle: an error, and the container is stopped and destroyed.
+        delete::remove(&container)?;
+        lock.remove()?;
+        Err(error.hint("the container was stopped and deleted"))
     };
     go().map_err(|e: Error| e.within(format!("start {id}")))
 }
@@ -55,13 +62,19 @@ pub(crate) fn begin(container: &Container) -> Result<()> {
     };
     rustix::io::write(&fifo, b"s").call(|| "write(start.fifo)")?;
     drop(fifo);
-    answer(&result, &pidfd)?;
-    if !record.poststart.is_empty() {
-        let pid = record.init.map_or(0, |init| init.pid);
-        let state = record.oci_state(Status::Running, pid);
-        hooks::run_all_warn(HookKind::Poststart.name(), &record.poststart, &state, Some(&record.bundle));
+    answer(&result, &pidfd)
+}
+
+/// The poststart hooks of a container whose payload runs. It must not go on running if one fails.
+pub(crate) fn poststart(container: &Container) -> Result<()> {
+    let record = &container.record;
+    if record.poststart.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let state = record.oci_state(Status::Running, record.init.map_or(0, |init| init.pid));
+    let output = Output::open(&record.asked().hooks)?;
+    let given = Given { state: &state, cwd: Some(&record.bundle), output: &output };
+    Ok(hooks::run(HookKind::Poststart.name(), &record.poststart, given)?)
 }
 
 /// Reads init's answer to its end: `x` and nothing more is success; a failure tells itself.

@@ -12,18 +12,19 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::fs::{Mode, OFlags, fcntl_setfl};
 use rustix::io::{Errno, read, retry_on_intr, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use rustix::process::{chdir, kill_process_group, setpgid, wait, waitid};
 
 use crate::error::{Call, Fault};
+use crate::plan::annotations::HookOutput;
 use crate::plan::step::Hook;
 use crate::sys::process::{Fork, cloexec_from, clone3, default_signals, execve, exit_now};
 
@@ -32,22 +33,51 @@ const TAIL: usize = 4096;
 /// How long a killed hook may take to die. Only one that hangs in the kernel takes any time.
 const DEATH: Duration = Duration::from_secs(5);
 
+/// What every hook of one moment gets.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// The container's state as JSON, on standard input.
+    pub state: &'a str,
+    /// Where the hook is to stand; none: where we stand.
+    pub cwd: Option<&'a Path>,
+    /// Where it writes to.
+    pub output: &'a Output,
+}
+
+/// Files of the host that take what hooks write, in place of the error message.
+#[derive(Debug, Default)]
+pub struct Output {
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+impl Output {
+    /// Opens what was asked for, to append.
+    pub fn open(wanted: &HookOutput) -> Result<Self, Fault> {
+        let open = |path: &Option<PathBuf>| path.as_deref().map(append_to).transpose();
+        Ok(Self { stdout: open(&wanted.stdout)?, stderr: open(&wanted.stderr)? })
+    }
+}
+
+fn append_to(path: &Path) -> Result<OwnedFd, Fault> {
+    // A fifo without a reader must not hold us up.
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY;
+    rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))
+        .call(|| format!("open({path:?}) for the output of hooks"))
+}
+
 /// Runs hooks in order and stops at the first that fails, as every kind but poststop wants it.
 ///
-/// `kind` is the property's name ("createRuntime"), `state` the container's state as JSON, `cwd`
-/// where the hooks are to stand (none: where we stand).
-pub fn run(kind: &str, hooks: &[Hook], state: &str, cwd: Option<&Path>) -> Result<(), Fault> {
-    hooks
-        .iter()
-        .enumerate()
-        .try_for_each(|(i, hook)| run_one(&format!("hooks.{kind}[{i}]"), hook, state, cwd))
+/// `kind` is the property's name ("createRuntime").
+pub fn run(kind: &str, hooks: &[Hook], given: Given<'_>) -> Result<(), Fault> {
+    hooks.iter().enumerate().try_for_each(|(i, hook)| run_one(&format!("hooks.{kind}[{i}]"), hook, given))
 }
 
 /// Runs all hooks, whatever becomes of them, and logs a warning for each that fails: poststop, since
 /// nothing can be undone any more.
-pub fn run_all_warn(kind: &str, hooks: &[Hook], state: &str, cwd: Option<&Path>) {
+pub fn run_all_warn(kind: &str, hooks: &[Hook], given: Given<'_>) {
     for (i, hook) in hooks.iter().enumerate() {
-        if let Err(fault) = run_one(&format!("hooks.{kind}[{i}]"), hook, state, cwd) {
+        if let Err(fault) = run_one(&format!("hooks.{kind}[{i}]"), hook, given) {
             tracing::warn!("{fault}");
         }
     }
@@ -65,16 +95,16 @@ pub fn reap_orphans() -> Result<(), Fault> {
     }
 }
 
-fn run_one(property: &str, hook: &Hook, state: &str, cwd: Option<&Path>) -> Result<(), Fault> {
+fn run_one(property: &str, hook: &Hook, given: Given<'_>) -> Result<(), Fault> {
     let name = format!("{property}: {}", hook.path.display());
     let within = |mut fault: Fault| {
         fault.says = if fault.says.is_empty() { name.clone() } else { format!("{name}: {}", fault.says) };
         fault
     };
     tracing::debug!("{name}");
-    let program = Program::new(hook, cwd).map_err(within)?;
+    let program = Program::new(hook, given.cwd).map_err(within)?;
     let limit = hook.timeout.map(Duration::from_secs);
-    let mut process = Process::spawn(&program, state.as_bytes()).map_err(within)?;
+    let mut process = Process::spawn(&program, given).map_err(within)?;
     process.attend(limit).and_then(|ended| process.verdict(ended, limit)).map_err(within)
 }
 
@@ -96,11 +126,11 @@ impl Program {
     }
 
     /// In the child. Comes back only with what failed.
-    fn exec(&self, stdin: &OwnedFd, output: &OwnedFd) -> (Stage, Errno) {
+    fn exec(&self, stdin: &OwnedFd, stdout: &OwnedFd, stderr: &OwnedFd) -> (Stage, Errno) {
         default_signals();
         // The parent does the same: whoever is first, a timeout finds the group.
         let _ = setpgid(None, None);
-        let dup = dup2_stdin(stdin).and_then(|()| dup2_stdout(output)).and_then(|()| dup2_stderr(output));
+        let dup = dup2_stdin(stdin).and_then(|()| dup2_stdout(stdout)).and_then(|()| dup2_stderr(stderr));
         if let Err(errno) = dup {
             return (Stage::Dup, Errno::from_raw_os_error(errno as i32));
         }
@@ -171,17 +201,19 @@ enum Ended {
 }
 
 impl<'a> Process<'a> {
-    fn spawn(program: &Program, state: &'a [u8]) -> Result<Self, Fault> {
+    fn spawn(program: &Program, given: Given<'a>) -> Result<Self, Fault> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).call(|| "pipe2");
         let (stdin, writer) = pipe()?;
-        let (output, stdout) = pipe()?;
+        let (output, told) = pipe()?;
         let (failure, report) = pipe()?;
         for ours in [&writer, &output, &failure] {
             fcntl_setfl(ours, OFlags::NONBLOCK).call(|| "fcntl(F_SETFL)")?;
         }
         match clone3(0, None).call(|| "clone3")? {
             Fork::Child => {
-                let (stage, errno) = program.exec(&stdin, &stdout);
+                let Output { stdout, stderr } = given.output;
+                let to = |file| Option::as_ref(file).unwrap_or(&told);
+                let (stage, errno) = program.exec(&stdin, to(stdout), to(stderr));
                 let mut bytes = [stage as u8; 5];
                 bytes[1..].copy_from_slice(&errno.raw_os_error().to_ne_bytes());
                 let _ = write(&report, &bytes);
@@ -190,7 +222,7 @@ impl<'a> Process<'a> {
             Fork::Parent { pid, pidfd } => {
                 // Refused once the hook has been executed; then it has done it itself.
                 let _ = setpgid(Some(pid), Some(pid));
-                let state = Some(State { left: state, writer, _reader: stdin });
+                let state = Some(State { left: given.state.as_bytes(), writer, _reader: stdin });
                 Ok(Self { pid, pidfd, state, output: Some(output), tail: Vec::new(), failure })
             }
         }

@@ -31,7 +31,7 @@ pub fn set_user(identity: &Identity, denied: bool) -> Result<(), Fault> {
         return Err(Fault::new("setgroups is denied in this user namespace")
             .hint("leave process.user.additionalGids out"));
     }
-    if identity.setgroups && !denied {
+    if identity.setgroups && !identity.keep && !denied {
         let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
         set_thread_groups(&groups).call(|| format!("setgroups({:?})", identity.groups)).map_err(unmapped)?;
     }

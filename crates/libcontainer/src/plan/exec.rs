@@ -24,6 +24,8 @@ pub struct Inside {
     pub cgroup_v1: bool,
     /// Its root, where no mount namespace of its own holds it.
     pub chroot: Option<PathBuf>,
+    /// The caller's supplementary groups stay.
+    pub keep_groups: bool,
     /// The filter of its init.
     pub seccomp: Option<Filter>,
     /// It has a session keyring of its own.
@@ -84,6 +86,7 @@ impl ExecPlan {
         let around = Around {
             property: "process",
             setgroups: true,
+            keep_groups: inside.keep_groups,
             seccomp: inside.seccomp.as_ref(),
             preserve_fds: inside.preserve_fds,
             hooks: &[],

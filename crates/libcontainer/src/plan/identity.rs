@@ -14,6 +14,8 @@ pub struct Identity {
     pub groups: Vec<u32>,
     /// Whether setgroups(2) can be called: not where an ordinary user wrote the gid map.
     pub setgroups: bool,
+    /// The caller's supplementary groups stay.
+    pub keep: bool,
     /// The user namespace is somebody else's work, and may deny setgroups: to be asked.
     pub ask: bool,
 }
@@ -22,6 +24,7 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "become uid {}, gid {}", self.uid, self.gid)?;
         match (self.setgroups, self.groups.is_empty()) {
+            _ if self.keep => f.write_str(" (the caller's groups stay)"),
             (false, _) => f.write_str(" (groups stay: setgroups is denied)"),
             (true, true) => f.write_str(", no supplementary groups"),
             (true, false) => {

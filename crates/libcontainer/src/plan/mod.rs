@@ -5,6 +5,7 @@
 //! [`Plan::new`] decides everything that can be decided before the fork, and the order of it all
 //! stands in this one function. `create` runs the plan, `explain` prints the same value.
 
+pub mod annotations;
 pub mod caps;
 pub mod cgroup;
 pub mod devices;
@@ -27,6 +28,7 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Process, Spec};
 
+use annotations::Annotations;
 use caps::CapSet;
 use cgroup::{CgroupLayout, Place};
 use mounts::{Opener, Setting, What};
@@ -125,6 +127,8 @@ pub struct Plan {
     pub personality: u32,
     /// process.terminal.
     pub terminal: bool,
+    /// Annotations that change what is done.
+    pub annotations: Annotations,
     /// What is worth a word but no refusal.
     pub warnings: Vec<Problem>,
 }
@@ -137,6 +141,7 @@ impl Plan {
         let linux = spec.linux().as_ref();
         let process = spec.process().as_ref();
         let rootfs = rootfs(spec, &request.bundle, &mut problems);
+        let annotations = Annotations::of(spec.annotations().iter().flatten(), &mut problems);
         let namespaces = namespaces::plan(linux, &mut problems);
         refuse(spec, linux, &mut problems);
         let rootless = host.euid != 0;
@@ -163,7 +168,9 @@ impl Plan {
             .map_err(|problem| problems.push(problem))
             .ok()
             .filter(|_| !request.no_cgroup);
-        let seccomp = linux.and_then(|l| l.seccomp().as_ref()).and_then(|p| seccomp::plan(p, &mut problems));
+        let seccomp = linux
+            .and_then(|l| l.seccomp().as_ref())
+            .and_then(|profile| seccomp::plan(profile, &annotations, &mut problems));
         let hooks = Hooks::of(spec, &mut problems);
         // v1 groups and systemd's scope are entered by init itself, so its namespace comes after that.
         let v2 = matches!(host.cgroups, CgroupLayout::V2);
@@ -228,6 +235,7 @@ impl Plan {
         let around = Around {
             property: "process",
             setgroups: !(rootless && namespaces.makes(Kind::User)),
+            keep_groups: annotations.keep_groups,
             seccomp: seccomp.as_ref(),
             preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
             hooks: &hooks.start_container,
@@ -266,8 +274,17 @@ impl Plan {
             payload,
             personality,
             terminal: process.is_some_and(|p| p.terminal().unwrap_or(false)),
+            annotations,
             warnings,
         })
+    }
+}
+
+impl Plan {
+    /// There is a hook that runs before the payload does.
+    pub fn has_hooks(&self) -> bool {
+        let runs = |step: &Step| matches!(step.action, Action::RunHooks { .. });
+        !self.prestart.is_empty() || !self.create_runtime.is_empty() || self.steps.iter().any(runs)
     }
 }
 

@@ -7,6 +7,7 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{PosixRlimitType, Process};
 
+use super::annotations::KEEP_GROUPS;
 use super::caps::CapSet;
 use super::identity::{Console, Executable, Identity};
 use super::problem::Problem;
@@ -30,6 +31,8 @@ pub(super) struct Around<'a> {
     pub property: &'a str,
     /// setgroups(2) is allowed.
     pub setgroups: bool,
+    /// The caller's supplementary groups stay.
+    pub keep_groups: bool,
     /// The compiled filter, if any.
     pub seccomp: Option<&'a Filter>,
     /// How many descriptors from 3 on the payload gets.
@@ -163,9 +166,15 @@ pub(super) fn steps(
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
         setgroups: around.setgroups,
-        ask: around.foreign_user_namespace,
+        keep: around.keep_groups,
+        ask: around.foreign_user_namespace && !around.keep_groups,
     };
-    if !around.setgroups && !identity.groups.is_empty() {
+    if around.keep_groups && !identity.groups.is_empty() {
+        problems.push(
+            Problem::new(of("user.additionalGids"), format!("the groups stay: {KEEP_GROUPS} asks for that"))
+                .hint("leave one of the two out"),
+        );
+    } else if !around.setgroups && !identity.groups.is_empty() {
         problems.push(
             Problem::new(of("user.additionalGids"), "setgroups is denied in this user namespace")
                 .hint("an ordinary user can give no supplementary groups"),

@@ -38,7 +38,8 @@ fn run_script(script: &str) -> Result<(), String> {
 }
 
 fn run_hooks(hooks: &[Hook], cwd: Option<&Path>) -> Result<(), String> {
-    run("createRuntime", hooks, "{\"id\":\"web1\"}", cwd).map_err(|fault| fault.to_string())
+    let given = Given { state: "{\"id\":\"web1\"}", cwd, output: &Output::default() };
+    run("createRuntime", hooks, given).map_err(|fault| fault.to_string())
 }
 
 /// The output of a program that is made to fail by one argument more.
@@ -87,7 +88,8 @@ fn the_first_failure_ends_the_list() {
     let error = run_hooks(&hooks, Some(&dir.0)).unwrap_err();
     assert_eq!(error, "hooks.createRuntime[1]: /bin/sh: exit status 3: oops");
     assert_eq!(dir.read("told"), "a\nb\n");
-    run_all_warn("poststop", &hooks, "{}", Some(&dir.0));
+    let given = Given { state: "{}", cwd: Some(&dir.0), output: &Output::default() };
+    run_all_warn("poststop", &hooks, given);
     assert_eq!(dir.read("told"), "a\nb\na\nb\nc\n");
 }
 
@@ -129,10 +131,11 @@ fn a_timeout_kills_the_whole_group() {
 fn closed_stdin_and_a_large_state_are_no_failure() {
     let large = format!("{{\"id\":\"{}\"}}", "x".repeat(1 << 20));
     let hook = |script: &str| vec![sh(script)];
-    run("prestart", &hook("exec <&-; sleep 0.1"), &large, None).unwrap();
-    run("prestart", &hook("exit 0"), &large, None).unwrap();
+    let given = Given { state: &large, cwd: None, output: &Output::default() };
+    run("prestart", &hook("exec <&-; sleep 0.1"), given).unwrap();
+    run("prestart", &hook("exit 0"), given).unwrap();
     let script = format!("test $(wc -c) -eq {}", large.len());
-    run("prestart", &hook(&script), &large, None).unwrap();
+    run("prestart", &hook(&script), given).unwrap();
 }
 
 #[test]
@@ -142,7 +145,8 @@ fn a_hook_that_reads_nothing_sends_no_sigpipe() {
         Fork::Child => {
             default_signals();
             let hook = sh("exec <&-; sleep 0.1");
-            exit_now(run("startContainer", &[hook], &"x".repeat(1 << 20), None).is_err().into())
+            let given = Given { state: &"x".repeat(1 << 20), cwd: None, output: &Output::default() };
+            exit_now(run("startContainer", &[hook], given).is_err().into())
         }
         Fork::Parent { pidfd, .. } => {
             let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).unwrap().unwrap();
@@ -191,4 +195,20 @@ fn hooks_start_clean() {
         assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
     }
     assert_ne!(dir.read("group").trim(), getpgrp().to_string());
+}
+
+#[test]
+fn what_hooks_write_goes_to_files() {
+    let dir = Dir::new("output");
+    let wanted = HookOutput { stdout: Some(dir.0.join("out")), stderr: None };
+    let output = Output::open(&wanted).unwrap();
+    let given = Given { state: "{}", cwd: None, output: &output };
+    let error =
+        run("poststart", &[sh("echo one"), sh("echo two; echo reason >&2; exit 1")], given).unwrap_err();
+    assert_eq!(dir.read("out"), "one\ntwo\n");
+    // What has no file is still in the message.
+    assert_eq!(error.to_string(), "hooks.poststart[1]: /bin/sh: exit status 1: reason");
+    let absent = HookOutput { stdout: None, stderr: Some("/absent/err".into()) };
+    let fault = Output::open(&absent).unwrap_err().to_string();
+    assert!(fault.starts_with("open(\"/absent/err\") for the output of hooks: no such file"), "{fault}");
 }

@@ -39,6 +39,7 @@ use libc::{SECCOMP_RET_LOG, SECCOMP_RET_TRACE, SECCOMP_RET_TRAP, SECCOMP_RET_USE
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag};
 use oci_spec::runtime::{LinuxSeccompOperator, LinuxSyscall};
 
+use crate::plan::annotations::{Annotations, UNKNOWN_SYSCALLS};
 use crate::plan::problem::Problem;
 
 /// One BPF instruction, as the kernel takes it.
@@ -121,7 +122,11 @@ enum Compare {
 ///   and `<= 0x100000000` neither holds for 40), and building it may never end.
 /// - A call that an architecture does not have never changes the verdict on another. Without its
 ///   binary tree libseccomp then compares the architecture where it means the number.
-pub fn plan(profile: &LinuxSeccomp, problems: &mut Vec<Problem>) -> Option<Filter> {
+pub fn plan(
+    profile: &LinuxSeccomp,
+    annotations: &Annotations,
+    problems: &mut Vec<Problem>,
+) -> Option<Filter> {
     let before = problems.len();
     let (action, errno) = (profile.default_action(), profile.default_errno_ret());
     let default = verdict(action, errno, "linux.seccomp.defaultErrnoRet", problems);
@@ -133,9 +138,12 @@ pub fn plan(profile: &LinuxSeccomp, problems: &mut Vec<Problem>) -> Option<Filte
     let syscalls = profile.syscalls().as_deref().unwrap_or_default();
     let rules: Vec<Rule> =
         syscalls.iter().enumerate().map(|(i, syscall)| rule(i, syscall, default, problems)).collect();
-    let listener = listener(profile, &rules, problems);
+    let listener = listener(profile, annotations, &rules, problems);
     let flags = flags(profile, listener.is_some());
     let abis = arch::of(profile.architectures().as_deref().unwrap_or_default(), problems);
+    if annotations.unknown_syscalls_fail {
+        unknown(&rules, &abis, problems);
+    }
     if problems.len() > before {
         return None;
     }
@@ -244,8 +252,29 @@ fn condition(arg: &LinuxSeccompArg) -> Condition {
     Condition { arg: u8::try_from(arg.index()).unwrap_or(u8::MAX), compare }
 }
 
-fn listener(profile: &LinuxSeccomp, rules: &[Rule], problems: &mut Vec<Problem>) -> Option<Listener> {
+/// Names that no architecture knows, where they are not to be skipped.
+fn unknown(rules: &[Rule], abis: &[arch::Abi], problems: &mut Vec<Problem>) {
+    for (i, rule) in rules.iter().enumerate() {
+        for (j, name) in rule.names.iter().enumerate() {
+            if abis.iter().all(|abi| abi.entries(name).is_none()) {
+                let at = format!("linux.seccomp.syscalls[{i}].names[{j}]");
+                problems.push(
+                    Problem::new(at, format!("{name:?} is no known system call"))
+                        .hint(format!("without the annotation {UNKNOWN_SYSCALLS} it would be skipped")),
+                );
+            }
+        }
+    }
+}
+
+fn listener(
+    profile: &LinuxSeccomp,
+    annotations: &Annotations,
+    rules: &[Rule],
+    problems: &mut Vec<Problem>,
+) -> Option<Listener> {
     let path = profile.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
+    let path = path.or(annotations.seccomp_receiver.as_ref());
     let metadata = profile.listener_metadata().clone().unwrap_or_default();
     if path.is_none() && !metadata.is_empty() {
         let says = "must not be set without linux.seccomp.listenerPath";

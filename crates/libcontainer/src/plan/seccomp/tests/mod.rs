@@ -36,7 +36,7 @@ fn from_json(json: &str) -> LinuxSeccomp {
 
 fn compiled(profile: &LinuxSeccomp) -> Filter {
     let mut problems = Vec::new();
-    let filter = plan(profile, &mut problems);
+    let filter = plan(profile, &Annotations::default(), &mut problems);
     assert_eq!(problems, []);
     let filter = filter.unwrap();
     check(&filter.program);
@@ -307,7 +307,7 @@ fn time_of_dockers_profile() {
         }
     };
     let whole = || {
-        std::hint::black_box(plan(&profile, &mut Vec::new()));
+        std::hint::black_box(plan(&profile, &Annotations::default(), &mut Vec::new()));
     };
     println!("{} names on {} architectures: {:?}", names.len(), abis.len(), least(&resolve));
     println!("all, to {} instructions: {:?}", compiled(&profile).program.len(), least(&whole));

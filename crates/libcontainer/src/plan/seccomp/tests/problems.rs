@@ -4,6 +4,7 @@
 use libc::{SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_SPEC_ALLOW};
 
 use super::{compiled, from_json};
+use crate::plan::annotations::Annotations;
 use crate::plan::seccomp::{Filter, Listener, NEEDED_AFTER_LOADING, plan};
 
 /// A profile with these members beside `defaultAction`.
@@ -13,7 +14,7 @@ fn allowing(members: &str) -> String {
 
 fn problems(json: &str) -> Vec<String> {
     let mut problems = Vec::new();
-    let filter = plan(&from_json(json), &mut problems);
+    let filter = plan(&from_json(json), &Annotations::default(), &mut problems);
     assert!(filter.is_none());
     problems.iter().map(ToString::to_string).collect()
 }
@@ -112,4 +113,28 @@ fn unknown_names_say_nothing() {
     let unknown = format!(r#""no_such_call", "{}", "nul\u0000inside""#, "x".repeat(200));
     let with = filter(&format!(r#""syscalls": [{{"names": [{unknown}], "action": "SCMP_ACT_TRAP"}}]"#));
     assert_eq!(with.program.len(), filter(r#""syscalls": []"#).program.len());
+}
+
+#[test]
+fn unknown_names_can_be_faults() {
+    let rules =
+        r#""syscalls": [{"names": ["mkdir", "no_such_call", "socketcall"], "action": "SCMP_ACT_TRAP"}]"#;
+    let annotations = Annotations { unknown_syscalls_fail: true, ..Annotations::default() };
+    let mut problems = Vec::new();
+    assert!(plan(&from_json(&allowing(rules)), &annotations, &mut problems).is_none());
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    // socketcall is one, though not of this machine.
+    assert_eq!(told, [r#"linux.seccomp.syscalls[0].names[1]: "no_such_call" is no known system call"#]);
+}
+
+#[test]
+fn an_agent_can_be_named_by_an_annotation() {
+    let rule = r#""syscalls": [{"names": ["mknod"], "action": "SCMP_ACT_NOTIFY"}]"#;
+    let annotations = Annotations { seccomp_receiver: Some("/run/other".into()), ..Annotations::default() };
+    let path = |members: &str| {
+        plan(&from_json(&allowing(members)), &annotations, &mut Vec::new()).unwrap().listener.unwrap().path
+    };
+    assert_eq!(path(rule), std::path::Path::new("/run/other"));
+    // The specification's own property comes first.
+    assert_eq!(path(&format!(r#"{rule}, "listenerPath": "/run/agent""#)), std::path::Path::new("/run/agent"));
 }
