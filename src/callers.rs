@@ -10,7 +10,7 @@ use crate::cli::{self, Asked, First, Global};
 use crate::commands::Verb;
 use crate::commands::{check::Check, create::Create, exec::Exec, explain::Explain, run::Run, spec::Spec};
 use crate::commands::{delete::Delete, kill::Kill, list::List, start::Start, state::State};
-use crate::commands::{pause::Pause, ps::Ps, resume::Resume, update::Update};
+use crate::commands::{events::Events, pause::Pause, ps::Ps, resume::Resume, update::Update};
 
 fn words(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
@@ -298,6 +298,22 @@ fn the_verbs_for_people() {
     let created = read::<Create>(line).1.request().unwrap();
     assert_eq!(read::<Explain>(&line.replace("create", "explain")).1.request().unwrap(), created);
     assert_eq!(read::<Explain>("explain").1.request().unwrap().id, "container");
+}
+
+#[test]
+fn events() {
+    for (line, stats, millis) in [
+        // go-runc
+        ("events --stats web", true, 5000),
+        ("events --interval=5s web", false, 5000),
+        // people
+        ("events -interval 1m0.5s web", false, 60_500),
+        ("events web", false, 5000),
+    ] {
+        let request = read::<Events>(line).1.request();
+        assert_eq!((request.stats, request.interval.as_millis()), (stats, millis), "{line}");
+    }
+    assert!(refusal::<Events>("events --interval 5 web").contains("invalid duration"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod explain;
 pub mod features;
@@ -73,6 +74,7 @@ pub const VERBS: &[Entry] = &[
     entry::<pause::Pause>(),
     entry::<resume::Resume>(),
     entry::<update::Update>(),
+    entry::<events::Events>(),
     entry::<ps::Ps>(),
     entry::<list::List>(),
     entry::<check::Check>(),

@@ -2,7 +2,7 @@
 //! The library below the `soute` command: config.json -> Plan -> one clone3 -> steps -> execve.
 //!
 //! ```text
-//!   operations   create run start exec kill pause update ps delete state check explain        one file each
+//!   operations   create run start exec kill pause update events ps delete state check explain one file each
 //!        |              create.rs is the parent, init.rs the child
 //!   effects      act/  cgroup/  container.rs  sync.rs  bundle/  host.rs
 //!        |
@@ -22,6 +22,7 @@ mod context;
 mod create;
 mod delete;
 pub mod error;
+mod events;
 mod exec;
 mod explain;
 pub mod features;
@@ -47,6 +48,7 @@ pub use container::Status;
 pub use context::{CgroupDriver, Context};
 pub use create::{CreateRequest, create};
 pub use delete::delete;
+pub use events::{Event, EventsRequest, events};
 pub use exec::{ExecRequest, exec};
 pub use explain::{explain, text as explain_plan};
 pub use kill::kill;

@@ -9,7 +9,7 @@
 //!   clone3            INTO_CGROUP Made::into_cgroup; on v1 the child writes 0 to Made::joins
 //! Made::limit_late    pids.max and memory.max, the device rules
 //! Made::commit        the Record as it stands, for state.json; dropped without it, all goes away
-//! Record::open        exec;  freeze, thaw, kill, procs, remove: the rest of the container's life
+//! Record::open        exec;  freeze, thaw, kill, procs, stats, watch, remove: the rest of its life
 //! ```
 //!
 //! No pid of another process is ever written to a `cgroup.procs`: that takes a lock over all
@@ -33,6 +33,7 @@ mod record;
 mod remove;
 mod stats;
 mod update;
+mod watch;
 
 use rustix::fs::statfs;
 use rustix::io::Errno;
@@ -40,6 +41,8 @@ use rustix::io::Errno;
 pub use self::join::Joins;
 pub use self::make::Made;
 pub use self::record::Record;
+pub use self::stats::Stats;
+pub use self::watch::{Happening, Watch};
 use crate::error::{Call, Fault};
 use crate::plan::cgroup::{CgroupLayout, Hierarchy, memberships};
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the kernel counts of a container.
+//! How much memory a container uses: what an update must not fall below, and what it was killed for.
 
 use rustix::fs::CWD;
 
-use super::file;
-use super::record::Record;
+use super::super::file;
+use super::super::record::Record;
 use crate::error::Fault;
 
 /// The memory that a container has at present, in bytes.
