@@ -28,6 +28,7 @@ mod census;
 mod command;
 mod console;
 mod host;
+pub mod hostile;
 mod known;
 pub mod sweep;
 mod test;
@@ -35,7 +36,7 @@ mod treasure;
 
 pub use agent::{Agent, Notified};
 pub use bundle::Bundle;
-pub use command::{Out, Running};
+pub use command::{Out, Running, children_cpu};
 pub use console::Listener;
 pub use host::{Host, controllers};
 pub use test::{Flavor, Test, container_test, note_skip};

@@ -264,6 +264,20 @@ impl Test {
         self.start_command(command).wait()
     }
 
+    /// Runs any command, but not for ever: `None` is a hang, and it is killed.
+    #[track_caller]
+    pub fn output_within(&self, command: Command, limit: Duration) -> Option<Out> {
+        let end = Instant::now() + limit;
+        let mut running = self.start_command(command);
+        while !running.ended() {
+            if Instant::now() > end {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Some(running.wait())
+    }
+
     /// Runs a command of the runtime to its end.
     #[track_caller]
     pub fn call(&self, args: &[&str]) -> Out {

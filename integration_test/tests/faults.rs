@@ -5,7 +5,7 @@
 //! that was asked for.
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_test::sweep::{can_trace, points, sample, traced};
 use integration_test::{Bundle, Flavor, Out, Test, container_test, controllers, note_skip};
@@ -83,19 +83,6 @@ fn restricted(t: &Test) -> Bundle {
     }
 }
 
-/// Runs to its end, but not for ever: `None` is a hang.
-fn run_for(t: &Test, args: &[&str], flags: &[&str]) -> Option<Out> {
-    let end = Instant::now() + Duration::from_secs(10);
-    let mut running = t.start_command(traced(t, flags, args));
-    while !running.ended() {
-        if Instant::now() > end {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Some(running.wait())
-}
-
 /// What in the answers is looser than it was without faults. The fault may have hit the
 /// payload's own question: an error tells nothing.
 fn loosened(answers: &Value, normal: &Value, host: &Value) -> Vec<String> {
@@ -160,7 +147,7 @@ fn sweep(bundle: impl Fn(&Test) -> Bundle, usual: usize) {
             let inject = format!("inject={name}:error={error}:when={k}");
             let trace = format!("trace={name}");
             let flags = ["-f", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-            let wrong = match run_for(t, &words, &flags) {
+            let wrong = match t.output_within(traced(t, &flags, &words), Duration::from_secs(10)) {
                 None => vec!["still running after 10 s".to_owned()],
                 Some(out) => {
                     failed += usize::from(out.code != 0);

@@ -3,6 +3,8 @@
 //! the host, compared before and after, beside the census of every test.
 #![allow(clippy::unwrap_used)]
 
+mod corpus;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
