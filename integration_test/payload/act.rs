@@ -2,17 +2,23 @@
 //! Deeds: what the container's process tries, and how the kernel answers.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+};
+use rustix::net::{SocketType, sendmsg, socket_with};
 use rustix::process::{Pid, WaitOptions};
 use serde_json::{Value, json};
 
@@ -87,6 +93,8 @@ pub fn answer(words: &[&str]) -> Option<Answer> {
         ["steal", pid, fd] => steal(number(pid), number(fd)),
         ["overwrite", millis] => overwrite(number(millis)),
         ["lo"] => loopback(),
+        ["notify", ref text @ ..] => notify(&text.join(" "), &[]),
+        ["barrier"] => barrier(),
         ["socket", family] => socket(family),
         ["spawn", ref child @ ..] => spawn(child).map(|child| json!(child.id())),
         ["asks", ref child @ ..] => asks(child),
@@ -227,6 +235,30 @@ fn overwrite(millis: u64) -> Answer {
         }
     }
     Ok(json!(answers))
+}
+
+/// A message to $NOTIFY_SOCKET (sd_notify(3)).
+fn notify(text: &str, fds: &[BorrowedFd<'_>]) -> Answer {
+    let path = std::env::var_os("NOTIFY_SOCKET").ok_or(Errno::NOENT)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    let sent = sendmsg(&socket, &[IoSlice::new(text.as_bytes())], &mut control, SendFlags::NOSIGNAL);
+    ok(sent.map(drop))
+}
+
+/// BARRIER=1: answered when the pipe that goes with it is closed, at most two seconds later.
+fn barrier() -> Answer {
+    let (ours, theirs) = rustix::pipe::pipe()?;
+    notify("BARRIER=1", &[theirs.as_fd()])?;
+    drop(theirs);
+    let limit = Timespec { tv_sec: 2, tv_nsec: 0 };
+    let closed = poll(&mut [PollFd::new(&ours, PollFlags::empty())], Some(&limit))?;
+    Ok(json!(closed == 1))
 }
 
 /// Is the loopback device up? A connection to oneself tells.

@@ -105,11 +105,14 @@ fn listen_fds_are_passed_with_their_variables() {
         let bundle = t.bundle().asks(&["fds", "env"]);
         let words = t.with_bundle("run", &bundle, &[]);
         let mut command = t.redirected(&words, "3</etc/passwd 4</etc 5</");
-        command.env("LISTEN_FDS", "2");
+        command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "http:control");
         let a = t.output(command).ok().answers();
         assert_eq!(numbers(&a), [0, 1, 2, 3, 4]);
         assert_eq!(a["env"]["LISTEN_FDS"], "2");
         assert_eq!(a["env"]["LISTEN_PID"], "1");
+        differs!(t, Runc, "does not pass the names on");
+        differs!(t, Crun, "does not pass the names on");
+        assert_eq!(a["env"]["LISTEN_FDNAMES"], "http:control");
     });
 }
 

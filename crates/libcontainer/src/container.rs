@@ -8,6 +8,7 @@
 //! ROOT/ID/start.fifo   a byte in it lets init go on; init alone holds it open until execve
 //! ROOT/ID/result.fifo  init's answer to start
 //! ROOT/ID/seccomp.bpf  the compiled filter, for exec
+//! ROOT/ID/notify/      the payload's NOTIFY_SOCKET, where the caller has one
 //! ```
 //!
 //! Nothing here is believed for longer than a boot, and no pid without its start time.
@@ -107,6 +108,9 @@ pub struct Record {
     pub owner: u32,
     /// There is something to start.
     pub has_process: bool,
+    /// Its payload may say that it is ready: `notify` in its directory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notify: bool,
     /// It has a session keyring of its own.
     #[serde(default)]
     pub keyring: bool,
@@ -138,6 +142,11 @@ pub const START: &str = "start.fifo";
 
 /// The record as it was when the groups had just been made.
 pub const COPY: &str = "undo";
+
+/// Where a container's directory has the socket on which its payload says that it is ready.
+pub fn notify_dir(dir: &Path) -> PathBuf {
+    dir.join("notify")
+}
 
 /// What the filter's program does not say itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +206,7 @@ impl Record {
             cgroup: cgroup::Record::default(),
             owner: rustix::process::getuid().as_raw(),
             has_process: true,
+            notify: false,
             keyring: true,
             personality: 0,
             memory_policy: None,

@@ -25,22 +25,22 @@ use crate::act::mount::CgroupDir;
 use crate::act::namespace::{self, Joined};
 use crate::act::path::open;
 use crate::act::spawn::{Birth, Born, Child, spawn};
-use crate::act::{console, hooks, mount, network, pidfile, procfs, sched};
+use crate::act::{console, hooks, mount, network, notify, pidfile, procfs, sched};
 use crate::bundle::Bundle;
 use crate::cgroup;
-use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status};
+use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status, notify_dir};
 use crate::context::{CgroupDriver, Context};
 use crate::error::{Call, Error, Fault, Kind, Result};
 use crate::host;
 use crate::init::{self, Init};
 use crate::newborn::{
-    Newborn, Terminal, check_terminal, died, failed, hand_on_listener, listen_fds, oom_score, preserved,
-    route_console, undumpable,
+    Newborn, Terminal, check_terminal, died, failed, hand_on_listener, listen_fds, listen_names, oom_score,
+    preserved, route_console, undumpable,
 };
 use crate::plan::mounts::Opener;
 use crate::plan::namespaces::Kind as Namespace;
 use crate::plan::step::HookKind;
-use crate::plan::{Host, Plan, Request, seccomp};
+use crate::plan::{Host, Plan, Request, Source, seccomp};
 use crate::store::{Lock, Store, check_id};
 use crate::sync::{Channel, MAX_FDS, Message};
 
@@ -104,6 +104,8 @@ pub(crate) fn plan(context: &Context, request: &CreateRequest) -> Result<(Bundle
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds,
         listen_fds: listen_fds(),
+        listen_names: listen_names(),
+        notify: notify::supervisor().map(|_| notify_dir(&Store::new(&context.root).dir(&request.id))),
     };
     let host = host::probe(!no_cgroup)?;
     let plan = Plan::new(&bundle.spec, &host, &wanted).map_err(|problems| bundle.error(problems))?;
@@ -137,6 +139,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     record.keyring = !request.no_new_keyring;
     record.personality = plan.personality;
     record.memory_policy.clone_from(&plan.memory_policy);
+    record.notify = plan.notify;
     record.has_process = plan.payload.is_some();
     record.seccomp = plan.seccomp.as_ref().map(|filter| Seccomp {
         flags: filter.flags,
@@ -163,6 +166,10 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
 
     let mut claim = Claim::new(&Store::new(&context.root), record)?;
     let fifos = claim.container().make_fifos()?;
+    if let (true, Some(source)) = (plan.notify, plan.sources.last()) {
+        notify::make_dir(&source.path)?;
+        sources.push(open_source(&plan, source)?);
+    }
     if let Some(filter) = &plan.seccomp {
         claim.container().write_file(SECCOMP, &seccomp::to_bytes(&filter.program))?;
     }
@@ -278,14 +285,17 @@ fn open_joined(plan: &Plan) -> Result<Vec<Joined>> {
 
 /// The parent's part of the bind mounts, before clone3.
 fn open_sources(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
-    let open = |source: &crate::plan::Source| {
-        if source.opener != Opener::Parent {
-            return Ok(None);
-        }
-        let tree = mount::open_tree(&source.path, source.recursive);
-        tree.map(Some).map_err(|fault| Error::from(fault).within(step_of(plan, &source.origin)))
-    };
-    plan.sources.iter().map(open).collect()
+    // The payload's NOTIFY_SOCKET is not made yet.
+    let there = plan.sources.len() - usize::from(plan.notify);
+    plan.sources[..there].iter().map(|source| open_source(plan, source)).collect()
+}
+
+fn open_source(plan: &Plan, source: &Source) -> Result<Option<OwnedFd>> {
+    if source.opener != Opener::Parent {
+        return Ok(None);
+    }
+    let tree = mount::open_tree(&source.path, source.recursive);
+    tree.map(Some).map_err(|fault| Error::from(fault).within(step_of(plan, &source.origin)))
 }
 
 /// `mounts[3]: bind /srv/data on /data`.

@@ -149,7 +149,7 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
         None => Ok(0),
         Some(signals) => {
             let (pid, pidfd) = (child.pid, child.pidfd.as_fd());
-            Ok(Foreground { pid, pidfd, signals: &signals, console: master }.wait()?)
+            Ok(Foreground { pid, pidfd, signals: &signals, console: master, notify: None }.wait()?)
         }
     }
 }

@@ -59,6 +59,11 @@ pub(crate) fn listen_fds() -> u32 {
     }
 }
 
+/// What the caller calls those sockets.
+pub(crate) fn listen_names() -> Option<String> {
+    std::env::var("LISTEN_FDNAMES").ok().filter(|_| listen_fds() > 0)
+}
+
 pub(crate) fn check_terminal(asked: bool, socket: bool, terminal: Terminal) -> Result<()> {
     let fault = |says: &str, hint: &'static str| Err(Error::new(Kind::Config, says).hint(hint));
     match (asked, socket, terminal) {

@@ -10,7 +10,7 @@ use crate::create::{CreateRequest, Created, bring_up};
 use crate::delete;
 use crate::error::{Error, Result};
 use crate::newborn::{Terminal, preserved};
-use crate::start;
+use crate::start::{self, Started};
 
 /// What the caller of `run` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,17 +37,18 @@ fn go(context: &Context, request: &RunRequest) -> Result<i32> {
     preserved(request.create.preserve_fds, context.log)?;
     if request.detach {
         let created = bring_up(context, &request.create, Terminal::Socket)?;
-        begin(&created)?;
+        begin(&created)?.wait()?;
         return Ok(0);
     }
     let terminal = if request.create.console_socket.is_some() { Terminal::Socket } else { Terminal::Here };
     // Before the process exists: a signal that came in between would leave it behind.
     let signals = foreground::prepare(!request.no_subreaper)?;
     let mut created = bring_up(context, &request.create, terminal)?;
-    begin(&created)?;
+    let notify = begin(&created)?.notify;
     let child = &created.child;
     let console = created.console.take();
-    let status = Foreground { pid: child.pid, pidfd: child.pidfd.as_fd(), signals: &signals, console }.wait();
+    let status =
+        Foreground { pid: child.pid, pidfd: child.pidfd.as_fd(), signals: &signals, console, notify }.wait();
     if !request.keep {
         delete::delete_created(&created.container)?;
     }
@@ -55,8 +56,12 @@ fn go(context: &Context, request: &RunRequest) -> Result<i32> {
 }
 
 /// Starts what was just created; what cannot be started does not stay.
-fn begin(created: &Created) -> Result<()> {
-    start::begin(&created.container).and_then(|()| start::poststart(&created.container)).inspect_err(|_| {
+fn begin(created: &Created) -> Result<Started> {
+    let go = || {
+        let started = start::begin(&created.container)?;
+        start::poststart(&created.container).map(|()| started)
+    };
+    go().inspect_err(|_| {
         created.child.kill();
         let _ = delete::delete_created(&created.container);
     })

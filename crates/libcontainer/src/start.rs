@@ -12,7 +12,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::act::hooks::{self, Given, Output};
-use crate::container::{Container, START, Status};
+use crate::act::notify::{self, Proxy};
+use crate::container::{Container, START, Status, notify_dir};
 use crate::context::Context;
 use crate::delete;
 use crate::error::{Call, Error, Fault, Kind, Result};
@@ -28,18 +29,22 @@ pub fn start(context: &Context, id: &str) -> Result<()> {
         store.load(id)?;
         let lock = store.lock(id)?;
         let container = store.load(id)?;
-        begin(&container)?;
-        let Err(error) = poststart(&container) else { return Ok(()) };
-        // runtime.md, Lifecycle: an error, and the container is stopped and destroyed.
-        delete::remove(&container)?;
-        lock.remove()?;
-        Err(error.hint("the container was stopped and deleted"))
+        let started = begin(&container)?;
+        if let Err(error) = poststart(&container) {
+            // runtime.md, Lifecycle: an error, and the container is stopped and destroyed.
+            delete::remove(&container)?;
+            lock.remove()?;
+            return Err(error.hint("the container was stopped and deleted"));
+        }
+        // That may take long, and others may have to do with the container meanwhile.
+        drop(lock);
+        started.wait()
     };
     go().map_err(|e: Error| e.within(format!("start {id}")))
 }
 
 /// Starts a container whose lock is held, or that nobody else knows yet.
-pub(crate) fn begin(container: &Container) -> Result<()> {
+pub(crate) fn begin(container: &Container) -> Result<Started> {
     let state = |says: &str| Err(Error::new(Kind::State, says));
     match container.status() {
         Status::Created => {}
@@ -60,9 +65,32 @@ pub(crate) fn begin(container: &Container) -> Result<()> {
         Err(Errno::NXIO) => return Err(stopped()),
         other => other.call(|| "open(start.fifo)")?,
     };
+    let notify = match notify::supervisor() {
+        Some(supervisor) if record.notify => {
+            let pid = record.init.map_or(0, |init| init.pid);
+            Some(Proxy::new(&notify_dir(&container.dir), &supervisor, pid)?)
+        }
+        _ => None,
+    };
     rustix::io::write(&fifo, b"s").call(|| "write(start.fifo)")?;
     drop(fifo);
-    answer(&result, &pidfd)
+    answer(&result, &pidfd)?;
+    Ok(Started { pidfd, notify })
+}
+
+/// A payload that runs.
+pub(crate) struct Started {
+    pidfd: OwnedFd,
+    /// Tells the caller's supervisor when the payload is ready.
+    pub notify: Option<Proxy>,
+}
+
+impl Started {
+    /// Until the payload is ready, where somebody wants to know.
+    pub(crate) fn wait(self) -> Result<()> {
+        let Some(notify) = self.notify else { return Ok(()) };
+        Ok(notify.wait(self.pidfd.as_fd())?)
+    }
 }
 
 /// The poststart hooks of a container whose payload runs. It must not go on running if one fails.

@@ -22,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, set_child_subreaper, wait, waitid};
 
+use super::notify::Proxy;
 use super::relay::Relay;
 use super::terminal::{Raw, adopt_size};
 use crate::error::{Call, Fault};
@@ -80,6 +81,8 @@ pub struct Foreground<'a> {
     pub signals: &'a SignalState,
     /// The master of its pty, if it has one.
     pub console: Option<OwnedFd>,
+    /// Where it says that it is ready.
+    pub notify: Option<Proxy>,
 }
 
 impl Foreground<'_> {
@@ -95,8 +98,8 @@ impl Foreground<'_> {
             Some(master) => Some(Terminal::new(master, input, output)?),
             None => None,
         };
-        let Foreground { pid, pidfd, signals, .. } = self;
-        Watch { pid, pidfd, signals, terminal, status: None, given_up: false }.run()
+        let Foreground { pid, pidfd, signals, notify, .. } = self;
+        Watch { pid, pidfd, signals, terminal, notify, status: None, given_up: false }.run()
     }
 }
 
@@ -156,6 +159,7 @@ struct Watch<'a> {
     pidfd: BorrowedFd<'a>,
     signals: &'a SignalState,
     terminal: Option<Terminal<'a>>,
+    notify: Option<Proxy>,
     /// The exit status, once the process is reaped.
     status: Option<i32>,
     /// A signal came while the last output could not be delivered.
@@ -165,7 +169,14 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn run(mut self) -> Result<i32, Fault> {
         loop {
-            let ready = self.poll()?;
+            let mut ready = self.poll()?;
+            if let Some(notify) = &mut self.notify
+                && ready.pop().is_some_and(|flags| !flags.is_empty())
+                && let Err(fault) = notify.advance()
+            {
+                // The container is no worse for it.
+                tracing::warn!("{fault}");
+            }
             if !ready[0].is_empty() {
                 self.read_signals()?;
             }
@@ -184,7 +195,8 @@ impl Watch<'_> {
         }
     }
 
-    /// Waits for anything. The answers: signals, the process, then those of the relay.
+    /// Waits for anything. The answers: signals, the process, then those of the relay, and last the
+    /// word of readiness.
     fn poll(&self) -> Result<Vec<PollFlags>, Fault> {
         let relay = self.terminal.as_ref().map(|terminal| &terminal.relay);
         // A pidfd stays ready after the end; the loop would not rest while it drains.
@@ -196,6 +208,7 @@ impl Watch<'_> {
         ];
         let parties = relay.into_iter().flat_map(Relay::interest);
         set.extend(parties.map(|(_, fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        set.extend(self.notify.iter().map(|n| PollFd::from_borrowed_fd(n.socket(), PollFlags::IN)));
         let timeout = relay.and_then(Relay::timeout);
         let timeout =
             timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });

@@ -11,6 +11,7 @@ pub mod label;
 pub mod mount;
 pub mod namespace;
 pub mod network;
+pub mod notify;
 pub mod path;
 pub mod pidfile;
 pub mod procfs;

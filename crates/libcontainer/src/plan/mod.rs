@@ -14,6 +14,7 @@ pub mod identity;
 pub mod mounts;
 pub mod namespaces;
 mod nodes;
+pub mod notify;
 pub mod problem;
 pub mod process;
 pub mod propagation;
@@ -23,7 +24,6 @@ pub mod seccomp;
 pub mod step;
 mod sysctl;
 
-use std::ffi::CString;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Process, Spec};
@@ -67,8 +67,12 @@ pub struct Request {
     pub no_new_keyring: bool,
     /// Descriptors from 3 on that the payload gets.
     pub preserve_fds: u32,
-    /// How many of them are sockets after the LISTEN_FDS protocol (sd_listen_fds(3)).
+    /// How many more are sockets after the LISTEN_FDS protocol (sd_listen_fds(3)).
     pub listen_fds: u32,
+    /// What the caller calls them: LISTEN_FDNAMES.
+    pub listen_names: Option<String>,
+    /// The caller has a NOTIFY_SOCKET: the directory for the payload's own, which is made later.
+    pub notify: Option<PathBuf>,
 }
 
 /// A bind mount's source, in the order of [`What::Bind::index`].
@@ -109,6 +113,8 @@ pub struct Plan {
     pub scheduling: Scheduling,
     /// Also of what `exec` brings in.
     pub memory_policy: Option<MemoryPolicy>,
+    /// The last source is a directory of the container's state, for the payload's NOTIFY_SOCKET.
+    pub notify: bool,
     /// The child's life.
     pub steps: Vec<Step>,
     /// Hooks of the parent: prestart and createRuntime.
@@ -219,9 +225,13 @@ impl Plan {
         }
         sysctl::steps(linux, &namespaces, &mut steps, &mut problems);
 
+        let notify = sources.last().is_some_and(|source: &Source| source.origin == notify::ORIGIN);
         let payload = process.map(|process| {
             let mut payload = process::payload(process, "process", &mut problems);
-            listen_fds(&mut payload, request.listen_fds);
+            listen_fds(&mut payload, request);
+            if notify {
+                notify::tell(&mut payload);
+            }
             payload
         });
         let scheduling = process.map(|process| {
@@ -265,6 +275,7 @@ impl Plan {
             oom_score_adj: process.and_then(Process::oom_score_adj),
             scheduling: scheduling.unwrap_or_default(),
             memory_policy,
+            notify,
             steps,
             prestart: hooks.prestart,
             create_runtime: hooks.create_runtime,
@@ -345,6 +356,17 @@ impl Tree<'_> {
                     opener: *opener,
                 });
             }
+            steps.push(Step::new(origin, Action::Mount(mount)));
+        }
+        if let (Some(dir), Some(_)) = (&self.request.notify, self.process) {
+            let (origin, mount) = (notify::ORIGIN, notify::mount(dir.clone(), self.opener, sources.len()));
+            let source = Source {
+                origin: origin.to_owned(),
+                path: dir.clone(),
+                recursive: false,
+                opener: self.opener,
+            };
+            sources.push(source);
             steps.push(Step::new(origin, Action::Mount(mount)));
         }
         // Somebody else's /dev is taken as it is.
@@ -507,10 +529,13 @@ fn ungrantable(process: &Process, mine: CapSet, warnings: &mut Vec<Problem>) {
 }
 
 /// The payload finds its sockets from descriptor 3 on, and itself as process 1 (sd_listen_fds(3)).
-fn listen_fds(payload: &mut Payload, count: u32) {
-    if count > 0 {
-        let variables = [format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()];
-        payload.env.extend(variables.into_iter().filter_map(|v| CString::new(v).ok()));
+fn listen_fds(payload: &mut Payload, request: &Request) {
+    if request.listen_fds > 0 {
+        payload.set_env("LISTEN_FDS", &request.listen_fds.to_string());
+        payload.set_env("LISTEN_PID", "1");
+        if let Some(names) = &request.listen_names {
+            payload.set_env("LISTEN_FDNAMES", names);
+        }
     }
 }
 

@@ -25,6 +25,17 @@ pub struct Payload {
     pub env: Vec<CString>,
 }
 
+impl Payload {
+    /// A variable that the runtime itself knows better than the configuration.
+    pub(super) fn set_env(&mut self, name: &str, value: &str) {
+        let of_name = |entry: &CString| {
+            entry.to_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+        };
+        self.env.retain(|entry| !of_name(entry));
+        self.env.extend(CString::new(format!("{name}={value}")));
+    }
+}
+
 /// What surrounds a process.
 pub(super) struct Around<'a> {
     /// Property before `args`, `env`, …: "process".

@@ -59,7 +59,7 @@ fn wait_for(child: &Child, console: Option<OwnedFd>, input: &impl AsFd, output: 
     let signals = prepare(false).unwrap();
     let pid = pid_of(child);
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-    let foreground = Foreground { pid, pidfd: pidfd.as_fd(), signals: &signals, console };
+    let foreground = Foreground { pid, pidfd: pidfd.as_fd(), signals: &signals, console, notify: None };
     foreground.wait_on(input.as_fd(), output.as_fd()).unwrap()
 }
 
@@ -309,7 +309,8 @@ fn serve(script: &str, tty: Option<&OwnedFd>) -> i32 {
     };
     let pid = pid_of(&child);
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-    let foreground = Foreground { pid, pidfd: pidfd.as_fd(), signals: &signals, console: master };
+    let foreground =
+        Foreground { pid, pidfd: pidfd.as_fd(), signals: &signals, console: master, notify: None };
     let null = null();
     let caller = tty.map_or(null.as_fd(), AsFd::as_fd);
     foreground.wait_on(caller, caller).unwrap()
