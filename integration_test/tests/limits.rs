@@ -539,3 +539,22 @@ fn delete_removes_groups_that_the_container_made() {
         assert_eq!(t.left_behind(), [""; 0]);
     });
 }
+
+#[test]
+fn a_class_of_service_without_resctrl_is_an_error() {
+    container_test(|t| {
+        if fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ") {
+            skip!("this machine has resctrl");
+        }
+        let bundle = t.bundle().set("/linux/intelRdt", json!({ "l3CacheSchema": "L3:0=f" }));
+        differs!(t, Crun, "1.8 goes on without it");
+        differs!(t, Runc, "names no property");
+        let says = t.run(&bundle.asks(&["pid"])).fails();
+        assert!(says.contains("linux.intelRdt: no file system of type resctrl is mounted"), "{says}");
+        assert_eq!(t.left_behind(), [""; 0]);
+        t.up(t.bundle());
+        let says = t.call(&["update", "--l3-cache-schema", "L3:0=f", t.id()]).fails();
+        assert!(says.contains("has no class of service"), "{says}");
+        t.delete_force();
+    });
+}

@@ -65,6 +65,12 @@ pub struct Update {
     /// Number of processes and threads; -1 is no limit
     #[arg(long, value_name = "COUNT")]
     pids_limit: Option<i64>,
+    /// Share of the L3 cache, as in L3:0=f;1=f0
+    #[arg(long, value_name = "SCHEMA")]
+    l3_cache_schema: Option<String>,
+    /// Share of the memory bandwidth, as in MB:0=50;1=20
+    #[arg(long, value_name = "SCHEMA")]
+    mem_bw_schema: Option<String>,
     /// Also a memory limit below what the container uses
     #[arg(long)]
     force: bool,
@@ -88,7 +94,13 @@ impl Update {
             Some(path) => Resources::File(path),
             None => Resources::Text(single.to_string().into_bytes(), "the command line"),
         };
-        Ok(UpdateRequest { id: self.id, resources, force: self.force })
+        Ok(UpdateRequest {
+            id: self.id,
+            resources,
+            force: self.force,
+            l3_cache_schema: self.l3_cache_schema,
+            mem_bw_schema: self.mem_bw_schema,
+        })
     }
 
     /// The flags in the form of linux.resources.

@@ -184,7 +184,6 @@ fn no_property_has_two_rows() {
 fn refused() -> Vec<(&'static str, Value)> {
     let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
     vec![
-        ("linux.intelRdt", json!({ "closID": "web" })),
         ("linux.mountLabel", json!("system_u:object_r:container_file_t:s0")),
         ("mounts[].uidMappings", map.clone()),
         ("mounts[].gidMappings", map),

@@ -26,6 +26,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::act::procfs;
+use crate::act::resctrl::Class;
 use crate::cgroup;
 use crate::error::{Call, Fault};
 use crate::plan::annotations::Annotations;
@@ -104,6 +105,9 @@ pub struct Record {
     pub namespaces: u64,
     /// Its groups.
     pub cgroup: cgroup::Record,
+    /// Its class of service in resctrl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<Class>,
     /// Uid of the creator.
     pub owner: u32,
     /// There is something to start.
@@ -204,6 +208,7 @@ impl Record {
             init: None,
             namespaces: 0,
             cgroup: cgroup::Record::default(),
+            rdt: None,
             owner: rustix::process::getuid().as_raw(),
             has_process: true,
             notify: false,

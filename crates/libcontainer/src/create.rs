@@ -24,6 +24,7 @@ use crate::act::hooks::{Given, Output};
 use crate::act::mount::CgroupDir;
 use crate::act::namespace::{self, Joined};
 use crate::act::path::open;
+use crate::act::resctrl::{self, Class};
 use crate::act::spawn::{Birth, Born, Child, spawn};
 use crate::act::{console, hooks, mount, network, notify, pidfile, procfs, sched};
 use crate::bundle::Bundle;
@@ -39,6 +40,7 @@ use crate::newborn::{
 };
 use crate::plan::mounts::Opener;
 use crate::plan::namespaces::Kind as Namespace;
+use crate::plan::rdt::Rdt;
 use crate::plan::step::HookKind;
 use crate::plan::{Host, Plan, Request, Source, seccomp};
 use crate::store::{Lock, Store, check_id};
@@ -175,6 +177,9 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     }
     let mut group = claim.container().record.cgroup.clone().make(&plan.limits)?;
 
+    if let Some(rdt) = &plan.rdt {
+        claim.classify(rdt)?;
+    }
     claim.made(group.record())?;
     if let Some(warning) = group.warning() {
         tracing::warn!("{warning}");
@@ -220,6 +225,9 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         let parent =
             Parent { plan: &plan, request, child: child.get(), channel: &channel, hook_output: &hook_output };
         parent.prepare(rootless)?;
+        if let Some(class) = &claim.container().record.rdt {
+            class.join(child.get().pid.as_raw_nonzero().get())?;
+        }
         if rootless {
             undumpable()?;
         }
@@ -450,6 +458,14 @@ impl Claim {
         self.container.as_ref().expect("a claim has its container until it is kept")
     }
 
+    fn classify(&mut self, rdt: &Rdt) -> Result<()> {
+        let container = self.container.as_mut().expect("a claim has its container until it is kept");
+        let make = || Class::make(resctrl::root()?, rdt, &container.record.id);
+        let class = make().map_err(|fault| Error::from(fault).within("linux.intelRdt"))?;
+        container.record.rdt = Some(class);
+        Ok(())
+    }
+
     /// The groups as they were made: what a `delete --force` needs, should this process die.
     fn made(&mut self, cgroup: &cgroup::Record) -> Result<()> {
         let container = self.container.as_mut().expect("a claim has its container until it is kept");
@@ -478,6 +494,7 @@ impl Drop for Claim {
         if let Some(container) = self.container.take() {
             let _ = container.record.cgroup.kill();
             let _ = container.record.cgroup.remove();
+            let _ = container.record.rdt.as_ref().map_or(Ok(()), Class::remove);
             let _ = container.remove_dir();
             if let Some(lock) = self.lock.take() {
                 let _ = lock.remove();

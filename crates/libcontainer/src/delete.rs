@@ -89,7 +89,8 @@ pub(crate) fn remove(container: &Container) -> Result<()> {
     let record = &container.record;
     // Of a create that was killed: the copy knows the groups as they were made.
     let copy = (record.phase == Phase::Creating).then(|| store_copy(container)).flatten();
-    let cgroup = copy.as_ref().map_or(&record.cgroup, |copy| &copy.record.cgroup);
+    let made = copy.as_ref().map_or(record, |copy| &copy.record);
+    let cgroup = &made.cgroup;
     // Processes of an earlier boot are gone, and their pids may be anybody's.
     if !container.is_of_earlier_boot() {
         cgroup.kill()?;
@@ -97,6 +98,9 @@ pub(crate) fn remove(container: &Container) -> Result<()> {
             end(init);
         }
         cgroup.remove()?;
+        if let Some(class) = &made.rdt {
+            class.remove()?;
+        }
     }
     if record.phase == Phase::Created && !record.poststop.is_empty() {
         let state = record.oci_state(Status::Stopped, 0);

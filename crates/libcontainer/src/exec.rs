@@ -142,6 +142,9 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
     if let Some(score) = process.oom_score_adj() {
         newborn::oom_score(procfs::host()?.as_fd(), child.get(), score)?;
     }
+    if let Some(class) = &record.rdt {
+        class.join(child.get().pid.as_raw_nonzero().get())?;
+    }
     let parent = Parent { plan: &plan, request, container: &container, inside: &inside, channel: &channel };
     let master = parent.converse(&child, terminal)?;
     let child = child.keep();

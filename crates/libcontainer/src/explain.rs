@@ -78,6 +78,9 @@ fn parent_before(plan: &Plan, out: &mut Out) {
     for write in plan.limits.writes.iter().filter(|w| !w.late) {
         out.line(&write.property, &format!("write {} to {}", write.value, write.file));
     }
+    if let Some(rdt) = &plan.rdt {
+        out.line("linux.intelRdt", &rdt.to_string());
+    }
     if plan.namespaces.makes(Kind::Time) {
         let offsets = &plan.namespaces.time_offsets;
         let with = if offsets.is_empty() { "" } else { ", with the offsets " };

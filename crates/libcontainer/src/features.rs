@@ -33,7 +33,7 @@ pub const FEATURES: Features = Features {
         apparmor: Enabled { enabled: true },
         selinux: Enabled { enabled: true },
         mount_extensions: MountExtensions { idmap: Enabled { enabled: false } },
-        intel_rdt: IntelRdt { enabled: false, schemata: false, monitoring: false },
+        intel_rdt: IntelRdt { enabled: true, schemata: true, monitoring: true },
         memory_policy: MemoryPolicy { modes: MEMORY_MODES, flags: MEMORY_FLAGS },
         net_devices: Enabled { enabled: true },
     },

@@ -10,6 +10,7 @@ use crate::cgroup;
 use crate::container::{Container, Status};
 use crate::context::Context;
 use crate::error::{Error, Fault, Kind, Result};
+use crate::plan::rdt;
 use crate::plan::resources::{Limits, changed_limits};
 use crate::store::Store;
 
@@ -22,6 +23,10 @@ pub struct UpdateRequest {
     pub resources: Resources,
     /// Also a memory limit below what the container uses.
     pub force: bool,
+    /// Another share of the L3 cache (linux.intelRdt.l3CacheSchema).
+    pub l3_cache_schema: Option<String>,
+    /// Another share of the memory bandwidth (linux.intelRdt.memBwSchema).
+    pub mem_bw_schema: Option<String>,
 }
 
 /// Where the new limits stand.
@@ -58,6 +63,8 @@ fn go(context: &Context, request: &UpdateRequest) -> Result<()> {
     let mut resources = parsed.value;
     complete(&container, &mut resources)?;
     let limits = limits(&resources)?;
+    let schemata = rdt::changed(request.l3_cache_schema.as_deref(), request.mem_bw_schema.as_deref())
+        .map_err(Error::problems)?;
     let devices = resources.devices().as_ref().is_some_and(|rules| !rules.is_empty());
     let cgroup = &container.record.cgroup;
     if cgroup.groups.is_empty() {
@@ -67,10 +74,29 @@ fn go(context: &Context, request: &UpdateRequest) -> Result<()> {
                 "the container has no cgroup of its own that could be limited",
             ));
         }
-        return Ok(());
+        return share(&container, &schemata).map(drop);
     }
     check_memory(cgroup, &resources, request.force)?;
-    cgroup.update(&limits, devices)
+    let former = share(&container, &schemata)?;
+    cgroup.update(&limits, devices).inspect_err(|_| {
+        if let Err(error) = share(&container, &former) {
+            tracing::warn!("the former shares did not come back: {error}");
+        }
+    })
+}
+
+/// Other shares for the container's class of service. Gives the former ones.
+fn share(container: &Container, schemata: &[String]) -> Result<Vec<String>> {
+    match &container.record.rdt {
+        _ if schemata.is_empty() => Ok(Vec::new()),
+        Some(class) => {
+            let former = class.schemata()?;
+            class.write(schemata)?;
+            Ok(former)
+        }
+        None => Err(Error::new(Kind::State, "the container has no class of service of its own")
+            .hint("give it linux.intelRdt at create")),
+    }
 }
 
 fn limits(resources: &LinuxResources) -> Result<Limits> {

@@ -16,6 +16,7 @@ pub mod path;
 pub mod pidfile;
 pub mod procfs;
 mod relay;
+pub mod resctrl;
 pub mod rootfs;
 pub mod sched;
 pub mod spawn;

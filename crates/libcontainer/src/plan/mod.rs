@@ -18,6 +18,7 @@ pub mod notify;
 pub mod problem;
 pub mod process;
 pub mod propagation;
+pub mod rdt;
 pub mod resources;
 pub mod sched;
 pub mod seccomp;
@@ -36,6 +37,7 @@ use namespaces::{Kind, Namespaces};
 use problem::Problem;
 use process::{Around, Payload};
 use propagation::{Propagation, absolute};
+use rdt::Rdt;
 use resources::Limits;
 use sched::{MemoryPolicy, Scheduling};
 use seccomp::Filter;
@@ -107,6 +109,8 @@ pub struct Plan {
     pub place: Option<Place>,
     /// What the container's group is limited to.
     pub limits: Limits,
+    /// The class of service of its processes.
+    pub rdt: Option<Rdt>,
     /// Written by the parent.
     pub oom_score_adj: Option<i32>,
     /// Set by the parent when init is ready.
@@ -177,6 +181,7 @@ impl Plan {
         let seccomp = linux
             .and_then(|l| l.seccomp().as_ref())
             .and_then(|profile| seccomp::plan(profile, &annotations, &mut problems));
+        let rdt = rdt::plan(linux, &request.id, &mut problems);
         let hooks = Hooks::of(spec, &mut problems);
         // v1 groups and systemd's scope are entered by init itself, so its namespace comes after that.
         let v2 = matches!(host.cgroups, CgroupLayout::V2);
@@ -272,6 +277,7 @@ impl Plan {
             sources,
             place,
             limits,
+            rdt,
             oom_score_adj: process.and_then(Process::oom_score_adj),
             scheduling: scheduling.unwrap_or_default(),
             memory_policy,
@@ -505,11 +511,8 @@ fn root_propagation(linux: Option<&Linux>, problems: &mut Vec<Problem>) -> Optio
 /// Properties that this version does not act on are refused, so that nobody relies on them.
 fn refuse(spec: &Spec, linux: Option<&Linux>, problems: &mut Vec<Problem>) {
     let some = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
-    let asked = [
-        ("linux.intelRdt", linux.is_some_and(|l| l.intel_rdt().is_some())),
-        ("linux.mountLabel", linux.is_some_and(|l| some(l.mount_label()))),
-        ("vm", spec.vm().is_some()),
-    ];
+    let asked =
+        [("linux.mountLabel", linux.is_some_and(|l| some(l.mount_label()))), ("vm", spec.vm().is_some())];
     for (property, asked) in asked {
         if asked {
             problems.push(Problem::new(property, "is not supported yet"));
