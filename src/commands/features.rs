@@ -14,6 +14,6 @@ impl Verb for Features {
     const ABOUT: &'static str = "Print what this build supports as JSON";
 
     fn run(self, _: &Global) -> anyhow::Result<u8> {
-        print(&(serde_json::to_string_pretty(&libcontainer::features::FEATURES)? + "\n"))
+        print(&(serde_json::to_string_pretty(&libcontainer::features::features())? + "\n"))
     }
 }

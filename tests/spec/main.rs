@@ -3,6 +3,7 @@
 //! every test that it names is there, and what it says is refused is refused.
 #![allow(clippy::unwrap_used)]
 
+mod features;
 mod xray;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -193,6 +194,11 @@ fn refused() -> Vec<(&'static str, Value)> {
 
 /// The plan of the default specification with one property set.
 fn plan(property: &str, value: Value) -> Result<Plan, Vec<String>> {
+    planned(edited(property, value))
+}
+
+/// The default specification with one property set.
+fn edited(property: &str, value: Value) -> Value {
     let mut spec: Value = serde_json::from_str(DEFAULT).unwrap();
     let mut at = &mut spec;
     for step in property.split('.') {
@@ -202,10 +208,22 @@ fn plan(property: &str, value: Value) -> Result<Plan, Vec<String>> {
         };
     }
     *at = value;
-    let spec = parse_spec(spec.to_string().as_bytes(), "config.json").unwrap().value;
+    spec
+}
+
+/// The specification, if it can be read.
+fn parsed(spec: &Value) -> Option<Spec> {
+    parse_spec(spec.to_string().as_bytes(), "config.json").ok().map(|parsed| parsed.value)
+}
+
+fn planned(spec: Value) -> Result<Plan, Vec<String>> {
+    plan_of(&parsed(&spec).unwrap())
+}
+
+fn plan_of(spec: &Spec) -> Result<Plan, Vec<String>> {
     let host = Host { euid: 0, capabilities: CapSet(u64::MAX), cgroups: CgroupLayout::V2 };
     let request = Request { id: "web".into(), bundle: "/b".into(), ..Request::default() };
-    Plan::new(&spec, &host, &request).map_err(|problems| problems.into_iter().map(|p| p.property).collect())
+    Plan::new(spec, &host, &request).map_err(|problems| problems.into_iter().map(|p| p.property).collect())
 }
 
 #[test]

@@ -5,9 +5,11 @@
 //! [`FEATURES`] is the one place that says it: who teaches the crate something new says it
 //! here, and callers (containerd, CRI-O, dockerd) choose by it. A word that stands here and
 //! does not work is worse than one that is missing. What a host's kernel may lack is not in
-//! question: all of this is there on the oldest kernel that we run on.
+//! question: all but what [`features`] asks the kernel for is there on the oldest that we run on.
 
 use serde::Serialize;
+
+use crate::sys::seccomp;
 
 /// The version of the runtime spec that this crate was written against.
 pub const SPEC: &str = "1.3.0";
@@ -21,7 +23,7 @@ pub const FEATURES: Features = Features {
     linux: Linux {
         namespaces: &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
         capabilities: CAPABILITIES,
-        cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: false },
+        cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
         seccomp: Seccomp {
             enabled: true,
             actions: SECCOMP_ACTIONS,
@@ -40,6 +42,15 @@ pub const FEATURES: Features = Features {
     annotations: Annotations { checkpoint: "false" },
     potentially_unsafe_config_annotations: crate::plan::annotations::ALL,
 };
+
+/// What this build can do on this kernel: newer seccomp flags are asked for.
+pub fn features() -> Features {
+    let mut features = FEATURES;
+    if !seccomp::takes(libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u32) {
+        features.linux.seccomp.supported_flags = OLD_SECCOMP_FLAGS;
+    }
+    features
+}
 
 /// The whole answer.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -293,11 +304,39 @@ const SECCOMP_OPERATORS: &[&str] = &[
     "SCMP_CMP_NE",
 ];
 
-const SECCOMP_ARCHS: &[&str] =
-    &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"];
+const SECCOMP_ARCHS: &[&str] = &[
+    "SCMP_ARCH_AARCH64",
+    "SCMP_ARCH_ARM",
+    "SCMP_ARCH_M68K",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_SHEB",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_X86",
+    "SCMP_ARCH_X86_64",
+];
 
-const SECCOMP_FLAGS: &[&str] =
-    &["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"];
+const SECCOMP_FLAGS: &[&str] = &[
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
+
+/// Before Linux 5.19.
+const OLD_SECCOMP_FLAGS: &[&str] = SECCOMP_FLAGS.split_at(3).0;
 
 #[cfg(test)]
 mod tests {

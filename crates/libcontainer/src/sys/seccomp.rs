@@ -32,6 +32,17 @@ pub fn load(program: &[sock_filter], flags: u32) -> io::Result<Option<OwnedFd>> 
     }
 }
 
+/// Whether the kernel knows a `SECCOMP_FILTER_FLAG_*`. Loads nothing: without a program the answer to
+/// a known flag is EFAULT, and to an unknown one EINVAL (seccomp(2)).
+pub fn takes(flags: u32) -> bool {
+    // A listener's flags are refused without a listener.
+    let flags = c_ulong::from(flags) | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let nothing = std::ptr::null::<sock_fprog>();
+    // SAFETY: a null program makes the kernel refuse before it does anything; it keeps no pointer.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, nothing) };
+    result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
