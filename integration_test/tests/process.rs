@@ -521,3 +521,31 @@ fn a_label_without_its_security_module_is_an_error() {
         assert_eq!(t.left_behind(), [""; 0]);
     });
 }
+
+#[test]
+fn what_the_types_of_the_specification_would_refuse() {
+    container_test(|t| {
+        differs!(t, Runc, "1.1 refuses some of it");
+        differs!(t, Crun, "1.8 refuses some of it");
+        let bundle = t
+            .bundle()
+            .set("/ociVersion", "1.3.0+dev")
+            .set("/linux/resources/pids", json!({ "limit": null }))
+            .set("/linux/resources/devices", json!([{ "allow": false, "type": "", "access": "rwm" }]))
+            .set(
+                "/process/scheduler",
+                json!({ "policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_RESET_ON_FORK"] }),
+            )
+            .set("/process/execCPUAffinity", json!({ "initial": " 0, ", "final": "" }))
+            .set("/process/capabilities/permitted", json!(["CAP_KILL", "CAP_NOT_YET"]))
+            .set("/linux/seccomp", json!({ "syscalls": [] }))
+            .set("/annotations", json!({ "org.example.empty": null }))
+            .set("/root/readonly", Value::Null)
+            .set("/windows", json!({ "layerFolders": 5 }))
+            .set("/unknown", json!({ "deep": [1.5e300] }));
+        t.up(bundle);
+        let a = t.exec(&["caps", "seccomp", "scheduler"]);
+        assert_eq!((&a["seccomp"], a["scheduler"]["policy"].is_i64()), (&json!(0), true));
+        t.delete_force();
+    });
+}

@@ -54,7 +54,7 @@ fn a_scheduler_in_a_user_namespace() {
 fn a_deadline_process() {
     container_test(|t| {
         let times = json!({
-            "policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 10_000_000, "period": 10_000_000,
+            "policy": "SCHED_DEADLINE", "flags": ["SCHED_FLAG_DL_OVERRUN"], "runtime": 1_000_000, "deadline": 10_000_000, "period": 10_000_000,
         });
         let out = t.run(&scheduler(t, times).asks(&["scheduler"]));
         if out.code != 0 && (out.stderr().contains("EPERM") || out.stderr().contains("EBUSY")) {

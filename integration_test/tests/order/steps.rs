@@ -108,7 +108,8 @@ pub fn parts(text: &str, root: &str) -> Vec<Part> {
     let words: Vec<&str> = text.split([' ', ',']).collect();
     let begins = |start: &str| text.starts_with(start);
     if begins("become uid 0 and gid 0 of the user namespace") {
-        return vec![call("setresgid", &["(0, 0, 0)"]), call("setresuid", &["(0, 0, 0)"])];
+        let undumpable = call("prctl", &["PR_SET_DUMPABLE", "SUID_DUMP_DISABLE"]);
+        return vec![call("setresgid", &["(0, 0, 0)"]), call("setresuid", &["(0, 0, 0)"]), undumpable];
     }
     if begins("unshare the cgroup namespace") {
         return vec![call("unshare", &["CLONE_NEWCGROUP"])];
@@ -254,12 +255,16 @@ pub fn parts(text: &str, root: &str) -> Vec<Part> {
     }
     if begins("become uid ") {
         let (uid, gid) = (words[2], words[5]);
-        return vec![
+        let mut calls = vec![
             call("prctl", &["PR_SET_KEEPCAPS, 1"]),
             call("setgroups", &[]),
             call("setresgid", &[&format!("({gid}, {gid}, {gid})")]),
             call("setresuid", &[&format!("({uid}, {uid}, {uid})")]),
         ];
+        if (uid, gid) != ("0", "0") {
+            calls.push(call("prctl", &["PR_SET_DUMPABLE", "SUID_DUMP_DISABLE"]));
+        }
+        return calls;
     }
     if begins("set capabilities: ") {
         return vec![call("capset", &[]), Any(vec![call("prctl", &["PR_CAP_AMBIENT"])])];

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, fchown, fstat, statat};
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid, chdir, getcwd};
+use rustix::process::{DumpableBehavior, Gid, Uid, chdir, getcwd, set_dumpable_behavior};
 use rustix::thread::{set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::path;
@@ -20,7 +20,14 @@ use crate::sys::process as sys;
 /// Uid and gid 0 of a user namespace whose maps are written.
 pub fn become_root() -> Result<(), Fault> {
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).call(|| "setresgid(0)")?;
-    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).call(|| "setresuid(0)")
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).call(|| "setresuid(0)")?;
+    stay_undumpable()
+}
+
+/// A change of ids makes a process as dumpable as fs.suid_dumpable says. Where that is not 0, whoever
+/// has the new ids in the container could trace this process until its execve: `exec` has them.
+fn stay_undumpable() -> Result<(), Fault> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).call(|| "prctl(PR_SET_DUMPABLE)")
 }
 
 /// Groups, gid and uid of the payload. Capabilities are kept across, for capset to cut down.
@@ -37,7 +44,12 @@ pub fn set_user(identity: &Identity, denied: bool) -> Result<(), Fault> {
     }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     set_thread_res_gid(gid, gid, gid).call(|| format!("setresgid({})", identity.gid)).map_err(unmapped)?;
-    set_thread_res_uid(uid, uid, uid).call(|| format!("setresuid({})", identity.uid)).map_err(unmapped)
+    set_thread_res_uid(uid, uid, uid).call(|| format!("setresuid({})", identity.uid)).map_err(unmapped)?;
+    match (uid, gid) {
+        // Nothing has changed.
+        (Uid::ROOT, Gid::ROOT) => Ok(()),
+        _ => stay_undumpable(),
+    }
 }
 
 fn unmapped(fault: Fault) -> Fault {
