@@ -197,8 +197,11 @@ pub fn parts(text: &str, root: &str) -> Vec<Part> {
         return [&moved[..], &[call("chroot", &["(\".\")"]), call("chdir", &["(\"/\")"])]].concat();
     }
     if begins("chroot into ") {
-        let image = format!("(\"{root}\")");
-        return vec![call("chdir", &[&image]), call("chroot", &["(\".\")"]), call("chdir", &["(\"/\")"])];
+        return vec![
+            call("fchdir", &[&inside("")]),
+            call("chroot", &["(\".\")"]),
+            call("chdir", &["(\"/\")"]),
+        ];
     }
     if begins("make the root mount read-only") {
         return vec![call("mount_setattr", &["\"/\"", "attr_set=MOUNT_ATTR_RDONLY"])];
