@@ -274,6 +274,7 @@ fn socket(family: &str) -> Answer {
         "inet" => AddressFamily::INET,
         "inet6" => AddressFamily::INET6,
         "netlink" => AddressFamily::NETLINK,
+        "vsock" => AddressFamily::VSOCK,
         _ => AddressFamily::UNIX,
     };
     rustix::net::socket(family, SocketType::DGRAM, None).map(|_| json!("ok"))
