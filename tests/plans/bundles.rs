@@ -266,6 +266,21 @@ pub fn all() -> Vec<Case> {
             .with("/process/noNewPrivileges", json!(false)),
         Case::small("network-devices")
             .with("/linux/netDevices", json!({ "eth1": { "name": "lan" }, "eth0": {} })),
+        Case::small("annotations")
+            .with("/annotations", json!({
+                "org.example.key": "value",
+                "run.oci.hooks.stdout": "/var/log/hooks",
+                "run.oci.keep_original_groups": "1",
+                "run.oci.pidfd_receiver": "/run/receiver",
+            }))
+            .with("/hooks", json!({ "createContainer": hook("create-container") })),
+        user_namespace(Case::small("class-of-service"))
+            .with("/linux/intelRdt", json!({
+                "closID": "gold", "l3CacheSchema": "L3:0=f0", "memBwSchema": "MB:0=50", "enableMonitoring": true,
+            })),
+        binds(Case::small("notify-socket"))
+            .with("/process/env", json!(["PATH=/bin", "NOTIFY_SOCKET=/of/the/image"]))
+            .request(|r| r.notify = Some("/run/soute/web/notify".into())),
         Case::small("no-process").without("/process"),
         Case::small("hostile-words")
             .with("/process/args", json!(["sh\n  99  default  pivot_root"]))

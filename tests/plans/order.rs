@@ -191,7 +191,8 @@ fn shared_mounts_are_entered_with_care() {
 /// A step that asks for rights must name the property that asks for it, or be our own.
 #[test]
 fn every_step_has_an_origin_that_the_configuration_can_have() {
-    let roots = ["default", "linux", "process", "mounts", "hooks", "root", "hostname", "domainname"];
+    let roots =
+        ["default", "linux", "process", "mounts", "hooks", "root", "hostname", "domainname", "NOTIFY_SOCKET"];
     for (name, steps) in plans() {
         for step in steps {
             let root = step.origin.split(['.', '[']).next().unwrap_or_default();

@@ -15,9 +15,11 @@ use std::fmt::Write;
 use crate::context::Context;
 use crate::create::{self, CreateRequest};
 use crate::error::Result;
+use crate::plan::annotations::HookOutput;
 use crate::plan::cgroup::Place;
 use crate::plan::mounts::{Opener, What};
 use crate::plan::namespaces::{Kind, Namespaces, Range};
+use crate::plan::notify::ORIGIN as NOTIFY;
 use crate::plan::resources::Devices;
 use crate::plan::sched::Scheduling;
 use crate::plan::step::{Action, Hook, HookKind, Step};
@@ -63,8 +65,17 @@ pub fn text(plan: &Plan, config: &str) -> String {
 
 fn parent_before(plan: &Plan, out: &mut Out) {
     out.heading("the parent, before clone3");
-    for source in plan.sources.iter().filter(|s| s.opener == Opener::Parent) {
-        out.line(&source.origin, &format!("open {} as a detached tree", tree(source)));
+    let HookOutput { stdout, stderr } = &plan.annotations.hooks;
+    for path in [stdout, stderr].into_iter().flatten().filter(|_| plan.has_hooks()) {
+        out.line("annotations", &format!("open {} for the output of hooks", path.display()));
+    }
+    for source in &plan.sources {
+        if source.origin == NOTIFY {
+            out.line(NOTIFY, &format!("make {}", source.path.display()));
+        }
+        if source.opener == Opener::Parent {
+            out.line(&source.origin, &format!("open {} as a detached tree", tree(source)));
+        }
     }
     match &plan.place {
         None => out.line("default", "stay in the caller's cgroups: none is made"),
@@ -79,7 +90,7 @@ fn parent_before(plan: &Plan, out: &mut Out) {
         out.line(&write.property, &format!("write {} to {}", write.value, write.file));
     }
     if let Some(rdt) = &plan.rdt {
-        out.line("linux.intelRdt", &rdt.to_string());
+        out.line("linux.intelRdt", &format!("make or take {rdt}"));
     }
     if plan.namespaces.makes(Kind::Time) {
         let offsets = &plan.namespaces.time_offsets;
@@ -144,6 +155,9 @@ fn parent_after(plan: &Plan, out: &mut Out) {
         };
         out.line("linux.resources.devices", &how);
     }
+    if plan.rdt.is_some() {
+        out.line("linux.intelRdt", "put init into its class of service");
+    }
     out.line("default", "tell init to go on");
 }
 
@@ -167,7 +181,12 @@ fn init(plan: &Plan, out: &mut Out) {
                 out.hooks(HookKind::Prestart, &plan.prestart);
                 out.hooks(HookKind::CreateRuntime, &plan.create_runtime);
             }
-            Action::AwaitStart => scheduling(&plan.scheduling, out),
+            Action::AwaitStart => {
+                scheduling(&plan.scheduling, out);
+                if let Some(path) = &plan.annotations.pidfd_receiver {
+                    out.line("annotations", &format!("the parent sends init's pidfd to {}", path.display()));
+                }
+            }
             _ => {}
         }
         match step.action {
@@ -179,6 +198,9 @@ fn init(plan: &Plan, out: &mut Out) {
         }
     }
     out.hooks(HookKind::Poststart, &plan.poststart);
+    if plan.notify {
+        out.line(NOTIFY, "wait until the payload is ready, and tell the caller's supervisor");
+    }
 }
 
 /// What the parent sets of a process that waits.

@@ -24,13 +24,13 @@ pub struct Rdt {
 impl fmt::Display for Rdt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.class {
-            Some(class) => write!(f, "put init into the class of service {class:?}")?,
-            None => f.write_str("put init into the default class of service")?,
+            Some(class) => write!(f, "the class of service {class:?}")?,
+            None => f.write_str("the default class of service")?,
         }
         if !self.schemata.is_empty() {
             write!(f, " with {}", self.schemata.join(", "))?;
         }
-        f.write_str(if self.monitoring { ", in a monitoring group of its own" } else { "" })
+        f.write_str(if self.monitoring { ", and a monitoring group in it" } else { "" })
     }
 }
 
