@@ -303,6 +303,8 @@ fn an_agent_gets_a_listener_for_each_exec() {
         let notified = agent.receive();
         assert_eq!(notified.state["state"]["pid"], init.state["pid"]);
         assert_ne!(notified.state["pid"], init.state["pid"]);
+        differs!(t, Runc, "1.1 tells of a container that is being created");
+        assert_eq!(notified.state["state"]["status"], "running");
         let call = notified.next();
         assert_eq!(u64::from(call.pid), notified.state["pid"].as_u64().unwrap());
         notified.refuse(&call, ENOANO);

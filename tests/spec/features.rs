@@ -177,6 +177,14 @@ fn memory_policies() {
 }
 
 #[test]
+fn unsafe_annotations() {
+    for key in FEATURES.potentially_unsafe_config_annotations {
+        let problems = plan("annotations", json!({ *key: "neither a path nor a switch" })).unwrap_err();
+        assert_eq!(problems, [format!("annotations.{key}")], "nobody looks at it");
+    }
+}
+
+#[test]
 fn what_is_on_or_off() {
     let linux = FEATURES.linux;
     let map = json!([{ "containerID": 0, "hostID": 1000, "size": 10 }]);

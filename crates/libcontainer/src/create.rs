@@ -399,7 +399,7 @@ impl Parent<'_> {
                 }
                 Some((Message::Listener(number), _)) => {
                     let listener = self.plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
-                    hand_on_listener(&container.record, listener, self.child, number)?;
+                    hand_on_listener(&container.record, Status::Creating, listener, self.child, number)?;
                     self.go()?;
                 }
                 Some((Message::Ready, _)) => return Ok(console),
@@ -460,10 +460,11 @@ impl Claim {
 
     fn classify(&mut self, rdt: &Rdt) -> Result<()> {
         let container = self.container.as_mut().expect("a claim has its container until it is kept");
-        let make = || Class::make(resctrl::root()?, rdt, &container.record.id);
-        let class = make().map_err(|fault| Error::from(fault).within("linux.intelRdt"))?;
-        container.record.rdt = Some(class);
-        Ok(())
+        let within = |fault: Fault| Error::from(fault).within("linux.intelRdt");
+        let class = resctrl::root().and_then(|root| Class::plan(root, rdt, &container.record.id));
+        container.record.rdt = Some(class.map_err(within)?);
+        container.save_copy()?;
+        container.record.rdt.iter_mut().try_for_each(|class| class.make(rdt)).map_err(within)
     }
 
     /// The groups as they were made: what a `delete --force` needs, should this process die.

@@ -350,7 +350,8 @@ impl Parent<'_> {
                 }
                 Some((Message::Listener(number), _)) => {
                     let listener = self.inside.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
-                    newborn::hand_on_listener(&self.container.record, listener, child.get(), number)?;
+                    let status = self.container.status();
+                    newborn::hand_on_listener(&self.container.record, status, listener, child.get(), number)?;
                     self.go(child)?;
                 }
                 Some((Message::Ready, _)) => break,

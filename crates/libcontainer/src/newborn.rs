@@ -107,6 +107,7 @@ pub(crate) fn route_console(
 /// The seccomp agent gets a process's listener and what it is about (config-linux.md, Seccomp).
 pub(crate) fn hand_on_listener(
     record: &Record,
+    status: Status,
     listener: Option<&seccomp::Listener>,
     child: &Child,
     number: i32,
@@ -116,7 +117,7 @@ pub(crate) fn hand_on_listener(
     let fd = pidfd_getfd(&child.pidfd, number, PidfdGetfdFlags::empty()).call(|| "pidfd_getfd(listener)")?;
     let pid = child.pid.as_raw_nonzero().get();
     let init = record.init.map_or(pid, |init| init.pid);
-    let state: serde_json::Value = serde_json::from_str(&record.oci_state(Status::Creating, init))
+    let state: serde_json::Value = serde_json::from_str(&record.oci_state(status, init))
         .map_err(|e| Fault::new(format!("state: {e}")))?;
     let message = serde_json::json!({
         "ociVersion": record.oci_version,

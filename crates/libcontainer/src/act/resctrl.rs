@@ -51,50 +51,43 @@ fn mount_point(mounts: &str) -> Option<PathBuf> {
 }
 
 impl Class {
-    /// Makes the class, or takes one that is there and has the same shares. What fails leaves nothing.
-    pub fn make(root: PathBuf, rdt: &Rdt, id: &str) -> Result<Self, Fault> {
-        let mut class = Self::claim(root, rdt)?;
-        match class.fill(rdt, id) {
-            Ok(()) => Ok(class),
-            Err(fault) => {
-                let _ = class.remove();
-                Err(fault)
-            }
-        }
-    }
-
-    fn claim(root: PathBuf, rdt: &Rdt) -> Result<Self, Fault> {
-        let Some(name) = &rdt.class else {
-            return Ok(Self { dir: root.clone(), root, made: false, monitor: None });
-        };
-        let dir = root.join(name);
-        if rdt.named && rdt.schemata.is_empty() && !dir.is_dir() {
+    /// What is going to be made, and so will have to be removed: to be recorded before it is.
+    pub fn plan(root: PathBuf, rdt: &Rdt, id: &str) -> Result<Self, Fault> {
+        let dir = rdt.class.as_ref().map_or_else(|| root.clone(), |name| root.join(name));
+        let made = !dir.is_dir();
+        if let (true, true, Some(name)) = (made, rdt.named && rdt.schemata.is_empty(), &rdt.class) {
             return Err(Fault::new(format!(
                 "there is no class of service {name:?}, and no schema to make it with"
             ))
             .hint("give l3CacheSchema, memBwSchema or schemata, or make the class first"));
         }
-        let made = match fs::create_dir(&dir) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => false,
-            other => {
-                other.call(|| format!("mkdir({dir:?})")).map_err(|fault| told(&root, fault))?;
-                true
-            }
-        };
-        Ok(Self { root, dir, made, monitor: None })
+        let monitor = rdt.monitoring.then(|| dir.join("mon_groups").join(id));
+        Ok(Self { root, dir, made, monitor })
     }
 
-    fn fill(&mut self, rdt: &Rdt, id: &str) -> Result<(), Fault> {
+    /// Makes the class, or takes the one that is there if it has the same shares. After a failure
+    /// what was made is still to be removed.
+    pub fn make(&mut self, rdt: &Rdt) -> Result<(), Fault> {
+        if self.made {
+            match fs::create_dir(&self.dir) {
+                // Somebody else was quicker: it is theirs.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => self.made = false,
+                other => other
+                    .call(|| format!("mkdir({:?})", self.dir))
+                    .map_err(|fault| told(&self.root, fault))?,
+            }
+        }
         match self.made {
             true => self.write(&rdt.schemata)?,
             false => self.compare(&rdt.schemata)?,
         }
-        if rdt.monitoring {
-            let dir = self.dir.join("mon_groups").join(id);
-            fs::create_dir(&dir)
-                .call(|| format!("mkdir({dir:?})"))
-                .map_err(|fault| told(&self.root, fault))?;
-            self.monitor = Some(dir);
+        if let Some(dir) = &self.monitor
+            && let Err(error) = fs::create_dir(dir)
+        {
+            let (dir, errno) = (dir.clone(), Errno::from_io_error(&error).unwrap_or(Errno::IO));
+            // Not ours to remove.
+            self.monitor = None;
+            return Err(told(&self.root, Fault::call(format!("mkdir({dir:?})"), errno)));
         }
         Ok(())
     }
@@ -203,7 +196,9 @@ mod tests {
         }
 
         fn make(&self, rdt: &Rdt) -> Result<Class, String> {
-            Class::make(self.0.clone(), rdt, "web").map_err(|fault| fault.to_string())
+            let mut class = Class::plan(self.0.clone(), rdt, "web").map_err(|fault| fault.to_string())?;
+            let made = class.make(rdt).map_err(|fault| fault.to_string());
+            made.inspect_err(|_| class.remove().unwrap()).map(|()| class)
         }
     }
 
@@ -222,10 +217,12 @@ mod tests {
     fn a_new_class_gets_its_shares_and_goes_with_the_container() {
         let mock = Mock::new("new");
         let asked = rdt(Some("web"), &["L3:0=f", "MB:0=50"], false);
-        let mut class = Class::claim(mock.0.clone(), &asked).unwrap();
+        let mut class = Class::plan(mock.0.clone(), &asked, "web").unwrap();
         assert!(class.made);
+        // The directory is made, and stays without the kernel's files.
+        assert!(class.make(&asked).unwrap_err().to_string().contains("schemata"));
         mock.populate("web");
-        class.fill(&asked, "web").unwrap();
+        class.write(&asked.schemata).unwrap();
         assert_eq!(mock.read("web/schemata"), "L3:0=f\nMB:0=50\n");
         class.join(42).unwrap();
         assert_eq!(mock.read("web/tasks"), "42");
@@ -258,6 +255,19 @@ mod tests {
         let fault = mock.make(&rdt(Some("gold"), &["L3:0=fff;1=f"], false)).unwrap_err();
         assert!(fault.ends_with("gold is there and has L3:1=fff, not L3:1=f"), "{fault}");
         assert!(mock.0.join("gold").exists());
+    }
+
+    #[test]
+    fn what_somebody_else_made_meanwhile_is_theirs() {
+        let mock = Mock::new("meanwhile");
+        let asked = rdt(Some("gold"), &["L3:0=fff"], true);
+        let mut class = Class::plan(mock.0.clone(), &asked, "web").unwrap();
+        mock.populate("gold");
+        fs::create_dir(mock.0.join("gold/mon_groups/web")).unwrap();
+        let fault = class.make(&asked).unwrap_err().to_string();
+        assert!(fault.contains("mon_groups/web") && fault.contains("EEXIST"), "{fault}");
+        class.remove().unwrap();
+        assert!(mock.0.join("gold/mon_groups/web").exists());
     }
 
     #[test]
