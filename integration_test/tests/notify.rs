@@ -115,6 +115,7 @@ fn every_user_of_a_container_can_tell() {
         differs!(t, Crun, "1.8 creates no such container here, or tells nobody");
         let supervisor = Supervisor::new(t);
         let user = json!({ "uid": 1000, "gid": 1000 });
+        t.before(&["sh", "-c", "umask 077; exec \"$0\" \"$@\""]);
         for bundle in [t.bundle(), t.bundle().userns()] {
             let bundle = bundle.writable().set("/process/user", user.clone()).dir_in_root("/run/notify");
             let bundle = bundle.asks(&[
@@ -125,7 +126,8 @@ fn every_user_of_a_container_can_tell() {
             let run = t.start_command(supervisor.command(t, &t.with_bundle("run", &bundle, &[])));
             supervisor.until("READY=1");
             let a = run.wait().ok().answers();
-            assert_eq!(a["stat /run/notify/notify.sock"]["type"], "socket");
+            let socket = &a["stat /run/notify/notify.sock"];
+            assert_eq!((&socket["type"], &socket["mode"]), (&json!("socket"), &json!("0777")));
             assert_eq!(a["unlink /run/notify/notify.sock"]["error"], "EROFS");
         }
     });

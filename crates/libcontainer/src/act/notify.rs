@@ -20,7 +20,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use rustix::net::{
 };
 use rustix::net::{SocketFlags, SocketType, bind, connect, recv, send, sendmsg, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::umask;
 
 use crate::error::{Call, Fault};
 use crate::plan::notify::SOCKET;
@@ -48,7 +49,17 @@ pub fn supervisor() -> Option<OsString> {
 
 /// Makes the directory that the container will see: its users may enter it, whoever they are.
 pub fn make_dir(path: &Path) -> Result<(), Fault> {
-    std::fs::DirBuilder::new().mode(0o755).create(path).call(|| format!("mkdir({path:?})"))
+    let made = unmasked(|| std::fs::DirBuilder::new().mode(0o755).create(path));
+    made.call(|| format!("mkdir({path:?})"))
+}
+
+/// Without the caller's umask: what is made is for all the container's users from its birth. A chmod
+/// afterwards could be led elsewhere by a link.
+fn unmasked<T>(make: impl FnOnce() -> T) -> T {
+    let former = umask(Mode::empty());
+    let made = make();
+    umask(former);
+    made
 }
 
 /// Between a payload and the supervisor.
@@ -83,11 +94,9 @@ impl Proxy {
         // Of a start that was killed.
         let _ = unlinkat(&dir, SOCKET, AtFlags::empty());
         let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
-        SocketAddrUnix::new(path.as_str())
-            .and_then(|address| bind(&socket, &address))
-            .call(|| format!("bind({SOCKET:?})"))?;
-        let all = std::fs::Permissions::from_mode(0o777);
-        std::fs::set_permissions(&path, all).call(|| format!("chmod({SOCKET:?})"))?;
+        let address = SocketAddrUnix::new(path.as_str());
+        let bound = unmasked(|| address.and_then(|address| bind(&socket, &address)));
+        bound.call(|| format!("bind({SOCKET:?})"))?;
         Ok(Self { socket, supervisor: client, pid, told: false })
     }
 
