@@ -228,6 +228,18 @@ fn fails(kind: &str) {
         let says = out.fails();
         assert!(says.to_lowercase().contains("hook"), "{says}");
         assert_eq!(t.left_behind(), [""; 0]);
+        // Whatever the hooks before it did, poststop may undo.
+        assert_eq!(log(t), ["poststop"]);
+    });
+}
+
+#[test]
+fn what_fails_before_any_hook_needs_no_poststop() {
+    container_test(|t| {
+        differs!(t, Runc, "runs poststop after every failure");
+        let bundle = noted(t, t.bundle(), &["createRuntime", "poststop"]);
+        t.run(&bundle.mount("/data", "no-such-fs", "none", &[]).asks(&["pid"])).fails();
+        assert_eq!(log(t), [""; 0]);
     });
 }
 

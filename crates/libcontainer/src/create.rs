@@ -14,6 +14,7 @@
 //! Whatever fails on the way, what was made is taken back: [`Claim`] and the cgroup's guard do it
 //! when they are dropped, and init dies with its parent.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -31,6 +32,7 @@ use crate::bundle::Bundle;
 use crate::cgroup;
 use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status, notify_dir};
 use crate::context::{CgroupDriver, Context};
+use crate::delete;
 use crate::error::{Call, Error, Fault, Kind, Result};
 use crate::host;
 use crate::init::{self, Init};
@@ -233,7 +235,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         }
         group.limit_late(&plan.limits)?;
         parent.go()?;
-        parent.converse(claim.container(), terminal)?
+        parent.converse(&claim, terminal)?
     };
     sched::schedule(child.get().pid, &plan.scheduling)?;
     claim.created(child.get(), group.commit())?;
@@ -385,7 +387,8 @@ impl Parent<'_> {
     }
 
     /// Answers init until it is ready. Gives back the terminal's master where it stays here.
-    fn converse(&self, container: &Container, terminal: Terminal) -> Result<Option<OwnedFd>> {
+    fn converse(&self, claim: &Claim, terminal: Terminal) -> Result<Option<OwnedFd>> {
+        let container = claim.container();
         let mut console = None;
         loop {
             match self.channel.recv().call(|| "read from init")? {
@@ -394,6 +397,7 @@ impl Parent<'_> {
                     console = route_console(fds.into_iter().next(), socket, terminal)?;
                 }
                 Some((Message::Mounted, _)) => {
+                    claim.hooked.set(true);
                     self.runtime_hooks(&container.record)?;
                     self.go()?;
                 }
@@ -445,13 +449,15 @@ impl Parent<'_> {
 struct Claim {
     container: Option<Container>,
     lock: Option<Lock>,
+    /// The time of the hooks has come: poststop may have to undo what others did.
+    hooked: Cell<bool>,
 }
 
 impl Claim {
     fn new(store: &Store, record: Record) -> Result<Self> {
         let lock = store.lock(&record.id)?;
         let container = store.claim(record)?;
-        Ok(Self { container: Some(container), lock: Some(lock) })
+        Ok(Self { container: Some(container), lock: Some(lock), hooked: Cell::new(false) })
     }
 
     fn container(&self) -> &Container {
@@ -496,6 +502,10 @@ impl Drop for Claim {
             let _ = container.record.cgroup.kill();
             let _ = container.record.cgroup.remove();
             let _ = container.record.rdt.as_ref().map_or(Ok(()), Class::remove);
+            // runtime.md, Lifecycle: a failing hook of create leads to the end, poststop included.
+            if self.hooked.get() {
+                delete::poststop(&container.record);
+            }
             let _ = container.remove_dir();
             if let Some(lock) = self.lock.take() {
                 let _ = lock.remove();

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::act::hooks::{self, Given, Output};
-use crate::container::{Container, Phase, Process, Status};
+use crate::container::{Container, Phase, Process, Record, Status};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::plan::step::HookKind;
@@ -102,7 +102,15 @@ pub(crate) fn remove(container: &Container) -> Result<()> {
             class.remove()?;
         }
     }
-    if record.phase == Phase::Created && !record.poststop.is_empty() {
+    if record.phase == Phase::Created {
+        poststop(record);
+    }
+    Ok(container.remove_dir()?)
+}
+
+/// The poststop hooks of a container that is no more. It is too late for a failure.
+pub(crate) fn poststop(record: &Record) {
+    if !record.poststop.is_empty() {
         let state = record.oci_state(Status::Stopped, 0);
         let output = Output::open(&record.asked().hooks).unwrap_or_else(|fault| {
             tracing::warn!("{fault}");
@@ -111,7 +119,6 @@ pub(crate) fn remove(container: &Container) -> Result<()> {
         let given = Given { state: &state, cwd: Some(&record.bundle), output: &output };
         hooks::run_all_warn(HookKind::Poststop.name(), &record.poststop, given);
     }
-    Ok(container.remove_dir()?)
 }
 
 /// Whoever creates or starts a container holds its lock, perhaps for as long as a hook hangs: they
