@@ -267,6 +267,20 @@ fn a_failing_start_container_hook() {
         assert_ne!(out.code, 0);
         t.delete_force();
         assert_eq!(t.left_behind(), [""; 0]);
+
+        // By start, it leaves a container that has stopped, for delete and its hooks.
+        let hook = json!({ "path": "/payload", "args": ["payload", "exit 3"] });
+        let bundle =
+            noted(t, t.bundle(), &["poststop"]).push("/hooks/startContainer", hook).asks(&["out ran"]);
+        let out = t.create(&bundle).ok();
+        differs!(t, Runc, "start succeeds, whatever comes of the hook");
+        differs!(t, Crun, "start succeeds, whatever comes of the hook");
+        let says = t.start().fails();
+        assert!(says.contains("hooks.startContainer[0]: /payload: exit status 3"), "{says}");
+        t.until_stopped();
+        assert!(!out.stdout().contains("ran") && log(t).is_empty());
+        t.delete().ok();
+        assert_eq!(log(t), ["poststop"]);
     });
 }
 
