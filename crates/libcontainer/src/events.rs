@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
 
+use crate::act::resctrl::{self, Class};
 use crate::cgroup::{Happening, Stats};
 use crate::container::{Container, Status};
 use crate::context::Context;
@@ -26,6 +27,15 @@ pub struct EventsRequest {
     pub interval: Duration,
 }
 
+/// What a container uses.
+#[derive(Debug, Serialize)]
+pub struct Data {
+    #[serde(flatten)]
+    cgroup: Stats,
+    /// Empty for a container without linux.intelRdt.
+    intel_rdt: resctrl::Stats,
+}
+
 /// One line of `events`.
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
@@ -36,7 +46,7 @@ pub struct Event<'a> {
     pub id: &'a str,
     /// Of `stats`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<Stats>,
+    pub data: Option<Data>,
 }
 
 /// Gives each event to `tell`, until the container has ended.
@@ -64,7 +74,7 @@ fn go(
     if cgroup.groups.is_empty() {
         return state("the container has no cgroup of its own that counts for it");
     }
-    let mut say = |what: &'static str, data: Option<Stats>| tell(&Event { what, id: &request.id, data });
+    let mut say = |what: &'static str, data: Option<Data>| tell(&Event { what, id: &request.id, data });
     if request.stats {
         return say("stats", Some(stats(&container)?));
     }
@@ -114,8 +124,9 @@ fn word(happening: Happening) -> &'static str {
 }
 
 /// Interfaces are the container's only in a network namespace of its own.
-fn stats(container: &Container) -> Result<Stats> {
+fn stats(container: &Container) -> Result<Data> {
     let record = &container.record;
+    let intel_rdt = record.rdt.as_ref().map_or_else(|| Ok(resctrl::Stats::default()), Class::stats)?;
     let init = record.init.filter(|init| record.has(Namespace::Network) && init.is_alive());
-    Ok(record.cgroup.stats(init.map(|init| init.pid))?)
+    Ok(Data { cgroup: record.cgroup.stats(init.map(|init| init.pid))?, intel_rdt })
 }

@@ -48,7 +48,7 @@ pub use container::Status;
 pub use context::{CgroupDriver, Context};
 pub use create::{CreateRequest, create};
 pub use delete::delete;
-pub use events::{Event, EventsRequest, events};
+pub use events::{Data, Event, EventsRequest, events};
 pub use exec::{ExecRequest, exec};
 pub use explain::{explain, text as explain_plan};
 pub use kill::kill;

@@ -11,6 +11,8 @@
 //!
 //! Only what was made here is removed: a class that was there belongs to the host's administrator.
 
+mod stats;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use rustix::io::Errno;
 
 use crate::error::{Call, Fault};
 use crate::plan::rdt::{Rdt, mismatch};
+
+pub use stats::Stats;
 
 /// Where a container's processes are, as the record keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -298,6 +302,43 @@ mod tests {
         let fault = mock.make(&rdt(Some("web"), &["L3:0=f1"], false)).unwrap_err();
         assert!(fault.contains("(mask f1 has non-consecutive 1-bits)"), "{fault}");
         assert!(!mock.0.join("web").exists());
+    }
+
+    #[test]
+    fn statistics_are_of_the_monitoring_group() {
+        let mock = Mock::new("stats");
+        mock.populate("gold");
+        fs::create_dir_all(mock.0.join("info/L3")).unwrap();
+        for (name, text) in [("cbm_mask", "fff\n"), ("min_cbm_bits", "2\n"), ("num_closids", "16\n")] {
+            fs::write(mock.0.join("info/L3").join(name), text).unwrap();
+        }
+        let class = mock.make(&rdt(Some("gold"), &[], true)).unwrap();
+        for (group, cache, file, text) in [
+            ("gold/mon_groups/web", "mon_L3_01", "mbm_total_bytes", "7000\n"),
+            ("gold/mon_groups/web", "mon_L3_01", "mbm_local_bytes", "Unavailable\n"),
+            ("gold/mon_groups/web", "mon_L3_01", "llc_occupancy", "64\n"),
+            ("gold/mon_groups/web", "mon_L3_00", "mbm_total_bytes", "5000\n"),
+            ("gold/mon_groups/web", "mon_L3_00", "llc_occupancy", "Error\n"),
+            ("gold", "mon_L3_00", "mbm_total_bytes", "1\n"),
+        ] {
+            let dir = mock.0.join(group).join("mon_data").join(cache);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(file), text).unwrap();
+        }
+        let told = serde_json::to_value(class.stats().unwrap()).unwrap();
+        let want = serde_json::json!({
+            "l3_cache_info": { "cbm_mask": "fff", "min_cbm_bits": 2, "num_closids": 16 },
+            "l3_cache_schema_root": "L3:0=00fff;1=00fff",
+            "l3_cache_schema": "L3:0=00fff;1=00fff",
+            "mem_bw_schema_root": "MB:0=100;1=100",
+            "mem_bw_schema": "MB:0=100;1=100",
+            "mbm_stats": [{ "mbm_total_bytes": 5000 }, { "mbm_total_bytes": 7000 }],
+            "cmt_stats": [{ "llc_occupancy": 64 }],
+        });
+        assert_eq!(told, want);
+        let whole = mock.make(&rdt(Some("gold"), &[], false)).unwrap();
+        let told = serde_json::to_value(whole.stats().unwrap()).unwrap();
+        assert_eq!(told["mbm_stats"], serde_json::json!([{ "mbm_total_bytes": 1 }]));
     }
 
     #[test]

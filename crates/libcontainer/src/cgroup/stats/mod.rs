@@ -33,13 +33,8 @@ pub struct Stats {
     hugetlb: BTreeMap<String, HugeTlb>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rdma: Option<Rdma>,
-    /// Nothing of it is done yet.
-    intel_rdt: Nothing,
     network_interfaces: Option<Vec<Interface>>,
 }
-
-#[derive(Debug, Default, Serialize)]
-struct Nothing {}
 
 /// Times in nanoseconds.
 #[derive(Debug, Default, Serialize)]

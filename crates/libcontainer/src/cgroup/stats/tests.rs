@@ -66,7 +66,6 @@ fn v1_files() {
     let read = json!({ "major": 254, "op": "Read", "value": 3 });
     assert_eq!(told["blkio"]["ioServicedRecursive"][0], read);
     assert_eq!(told["blkio"]["ioServicedRecursive"][2]["op"], "Total");
-    assert_eq!(told["intel_rdt"], json!({}));
     assert_eq!(told["network_interfaces"], json!(null));
 }
 
