@@ -108,7 +108,7 @@ fn statistics_are_the_kernels() {
         assert_eq!(data["pids"], json!({ "current": 1, "limit": 77 }));
         let cpu = &data["cpu"]["usage"];
         let nanos = |name: &str| cpu[name].as_u64().unwrap();
-        assert!(nanos("total") > 40_000_000 && nanos("user") > 30_000_000, "{cpu}");
+        assert!(nanos("total") > 40_000_000 && nanos("user") >= 20_000_000, "{cpu}");
         if Host::here() == Host::V1 {
             let sum: u64 = cpu["percpu"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
             assert_eq!(sum, nanos("total"), "{cpu}");
