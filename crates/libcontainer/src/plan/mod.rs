@@ -10,6 +10,7 @@ pub mod caps;
 pub mod cgroup;
 pub mod devices;
 pub mod exec;
+mod hooks;
 pub mod identity;
 pub mod mounts;
 pub mod namespaces;
@@ -32,16 +33,17 @@ use oci_spec::runtime::{Linux, Process, Spec};
 use annotations::Annotations;
 use caps::CapSet;
 use cgroup::{CgroupLayout, Place};
+use hooks::Hooks;
 use mounts::{Opener, Setting, What};
 use namespaces::{Kind, Namespaces};
 use problem::Problem;
 use process::{Around, Payload};
-use propagation::{Propagation, absolute};
+use propagation::Propagation;
 use rdt::Rdt;
 use resources::Limits;
 use sched::{MemoryPolicy, Scheduling};
 use seccomp::Filter;
-use step::{Action, Hook, HookKind, Step};
+use step::{Action, Hook, Step};
 
 /// What this host can do, as plain data: `host.rs` fills it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -383,7 +385,7 @@ impl Tree<'_> {
             steps.push(Step::new("process.terminal", Action::OpenConsole(console)));
         }
         steps.push(Step::new("default", Action::AwaitRuntimeHooks));
-        create_container(hooks, steps);
+        steps.extend(hooks.of_init());
         let enter = match self.request.no_pivot {
             true => Action::MoveRoot,
             false => Action::PivotRoot { shared: base.flag == libc::MS_SHARED },
@@ -426,16 +428,8 @@ fn without_mount_namespace(
         }
     }
     steps.push(Step::new("default", Action::AwaitRuntimeHooks));
-    create_container(hooks, steps);
+    steps.extend(hooks.of_init());
     steps.push(Step::new("root.path", Action::Chroot { path: rootfs.to_owned() }));
-}
-
-fn create_container(hooks: &Hooks, steps: &mut Vec<Step>) {
-    if !hooks.create_container.is_empty() {
-        let action =
-            Action::RunHooks { kind: HookKind::CreateContainer, hooks: hooks.create_container.clone() };
-        steps.push(Step::new("hooks.createContainer", action));
-    }
 }
 
 /// linux.personality: PER_LINUX or PER_LINUX32 (personality(2)); the spec defines no flags yet.
@@ -540,56 +534,4 @@ fn listen_fds(payload: &mut Payload, request: &Request) {
             payload.set_env("LISTEN_FDNAMES", names);
         }
     }
-}
-
-/// Hooks of all six kinds.
-#[derive(Default)]
-struct Hooks {
-    prestart: Vec<Hook>,
-    create_runtime: Vec<Hook>,
-    create_container: Vec<Hook>,
-    start_container: Vec<Hook>,
-    poststart: Vec<Hook>,
-    poststop: Vec<Hook>,
-}
-
-impl Hooks {
-    fn of(spec: &Spec, problems: &mut Vec<Problem>) -> Self {
-        let Some(hooks) = spec.hooks() else { return Self::default() };
-        let mut list = |kind: HookKind, hooks: &Option<Vec<oci_spec::runtime::Hook>>| {
-            let hooks = hooks.as_deref().unwrap_or(&[]);
-            hooks.iter().enumerate().map(|(n, hook)| plan_hook(kind, n, hook, problems)).collect()
-        };
-        let prestart = hooks.prestart();
-        Self {
-            prestart: list(HookKind::Prestart, prestart),
-            create_runtime: list(HookKind::CreateRuntime, hooks.create_runtime()),
-            create_container: list(HookKind::CreateContainer, hooks.create_container()),
-            start_container: list(HookKind::StartContainer, hooks.start_container()),
-            poststart: list(HookKind::Poststart, hooks.poststart()),
-            poststop: list(HookKind::Poststop, hooks.poststop()),
-        }
-    }
-}
-
-fn plan_hook(kind: HookKind, n: usize, hook: &oci_spec::runtime::Hook, problems: &mut Vec<Problem>) -> Hook {
-    let at = |leaf: &str| format!("hooks.{}[{n}].{leaf}", kind.name());
-    if !hook.path().is_absolute() {
-        problems.push(
-            Problem::new(at("path"), format!("{:?} is not absolute", hook.path().display().to_string()))
-                .hint("give the program's whole path"),
-        );
-    }
-    let timeout = hook.timeout().and_then(|seconds| match u64::try_from(seconds) {
-        Ok(seconds) if seconds > 0 => Some(seconds),
-        _ => {
-            problems.push(Problem::new(at("timeout"), format!("{seconds} is not above zero")));
-            None
-        }
-    });
-    let args = match hook.args() {
-        Some(args) if !args.is_empty() => args.clone(),
-        _ => vec![hook.path().to_string_lossy().into_owned()],
-    };
-    Hook { path: absolute(hook.path()), args, env: hook.env().clone().unwrap_or_default(), timeout }
 }
