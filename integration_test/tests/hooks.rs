@@ -414,3 +414,21 @@ fn a_create_container_hook_may_mount_into_the_root() {
         assert_eq!(a["read /data/file"], "text\n");
     });
 }
+
+#[test]
+fn a_start_container_hook_under_dockers_profile() {
+    container_test(|t| {
+        // It answers clone3 with ENOSYS, so that the C library takes clone, whose flags can be judged.
+        let profile = include_str!("../../crates/libcontainer/tests/data/docker-seccomp.json");
+        for no_new_privileges in [true, false] {
+            let hook = json!({ "path": "/payload", "args": ["payload", "write /tmp/hook ran"] });
+            let bundle = t
+                .bundle()
+                .writable()
+                .set("/linux/seccomp", serde_json::from_str::<Value>(profile).unwrap())
+                .set("/process/noNewPrivileges", no_new_privileges)
+                .push("/hooks/startContainer", hook);
+            assert_eq!(t.ask(bundle, &["read /tmp/hook"])["read /tmp/hook"], "ran");
+        }
+    });
+}

@@ -26,7 +26,7 @@ use rustix::process::{chdir, kill_process_group, setpgid, wait, waitid};
 use crate::error::{Call, Fault};
 use crate::plan::annotations::HookOutput;
 use crate::plan::step::Hook;
-use crate::sys::process::{Fork, cloexec_from, clone3, default_signals, execve, exit_now};
+use crate::sys::process::{Fork, cloexec_from, clone, default_signals, execve, exit_now};
 
 /// How much of a hook's output an error tells: the last 4 KiB.
 const TAIL: usize = 4096;
@@ -209,7 +209,7 @@ impl<'a> Process<'a> {
         for ours in [&writer, &output, &failure] {
             fcntl_setfl(ours, OFlags::NONBLOCK).call(|| "fcntl(F_SETFL)")?;
         }
-        match clone3(0, None).call(|| "clone3")? {
+        match clone().call(|| "clone")? {
             Fork::Child => {
                 let Output { stdout, stderr } = given.output;
                 let to = |file| Option::as_ref(file).unwrap_or(&told);
