@@ -127,6 +127,9 @@ pub struct Record {
     /// What `exec` must know of the filter beside its program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<Seccomp>,
+    /// The number of the step that runs startContainer hooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_hooks: Option<u16>,
     /// For `start`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
@@ -216,6 +219,7 @@ impl Record {
             personality: 0,
             memory_policy: None,
             seccomp: None,
+            start_hooks: None,
             poststart: Vec::new(),
             poststop: Vec::new(),
             annotations: BTreeMap::new(),

@@ -43,7 +43,7 @@ use crate::newborn::{
 use crate::plan::mounts::Opener;
 use crate::plan::namespaces::Kind as Namespace;
 use crate::plan::rdt::Rdt;
-use crate::plan::step::HookKind;
+use crate::plan::step::{Action, HookKind, Step};
 use crate::plan::{Host, Plan, Request, Source, seccomp};
 use crate::store::{Lock, Store, check_id};
 use crate::sync::{Channel, MAX_FDS, Message};
@@ -149,6 +149,9 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         flags: filter.flags,
         listener: filter.listener.as_ref().map(|l| (l.path.clone(), l.metadata.clone())),
     });
+    let is_start_hooks =
+        |step: &Step| matches!(step.action, Action::RunHooks { kind: HookKind::StartContainer, .. });
+    record.start_hooks = plan.steps.iter().position(is_start_hooks).map(|n| n as u16);
     record.poststart.clone_from(&plan.poststart);
     record.poststop.clone_from(&plan.poststop);
     record

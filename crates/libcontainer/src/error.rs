@@ -98,6 +98,8 @@ pub enum Kind {
     State,
     /// A system call, a hook or the container's process failed.
     Failed,
+    /// A hook of `start` failed: the container must not go on.
+    StartHook,
 }
 
 /// Why an operation of this crate did not happen.
@@ -124,6 +126,11 @@ impl Error {
     /// A failure that one sentence tells.
     pub fn new(kind: Kind, says: impl Into<String>) -> Self {
         Self { kind, context: Vec::new(), causes: Causes::Fault(Fault::new(says)), hint: None }
+    }
+
+    /// The same failure as one of another sort.
+    pub fn of(self, kind: Kind) -> Self {
+        Self { kind, ..self }
     }
 
     /// All faults of a configuration.

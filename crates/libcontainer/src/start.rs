@@ -19,7 +19,7 @@ use crate::delete;
 use crate::error::{Call, Error, Fault, Kind, Result};
 use crate::plan::step::HookKind;
 use crate::store::Store;
-use crate::sync::Message;
+use crate::sync::{Failure, Message};
 
 /// Starts the payload of a created container.
 pub fn start(context: &Context, id: &str) -> Result<()> {
@@ -29,16 +29,19 @@ pub fn start(context: &Context, id: &str) -> Result<()> {
         store.load(id)?;
         let lock = store.lock(id)?;
         let container = store.load(id)?;
-        let started = begin(&container)?;
-        if let Err(error) = poststart(&container) {
+        match begin(&container).and_then(|started| poststart(&container).map(|()| started)) {
             // runtime.md, Lifecycle: an error, and the container is stopped and destroyed.
-            delete::remove(&container)?;
-            lock.remove()?;
-            return Err(error.hint("the container was stopped and deleted"));
+            Err(error) if error.kind() == Kind::StartHook => {
+                delete::remove(&container)?;
+                lock.remove()?;
+                Err(error.hint("the container was stopped and deleted"))
+            }
+            started => {
+                // That may take long, and others may have to do with the container meanwhile.
+                drop(lock);
+                started?.wait()
+            }
         }
-        // That may take long, and others may have to do with the container meanwhile.
-        drop(lock);
-        started.wait()
     };
     go().map_err(|e: Error| e.within(format!("start {id}")))
 }
@@ -74,7 +77,10 @@ pub(crate) fn begin(container: &Container) -> Result<Started> {
     };
     rustix::io::write(&fifo, b"s").call(|| "write(start.fifo)")?;
     drop(fifo);
-    answer(&result, &pidfd)?;
+    if let Some(Failure { step, fault }) = answer(&result, &pidfd)? {
+        let kind = if record.start_hooks == Some(step) { Kind::StartHook } else { Kind::Failed };
+        return Err(Error::from(fault).of(kind));
+    }
     Ok(Started { pidfd, notify })
 }
 
@@ -100,13 +106,16 @@ pub(crate) fn poststart(container: &Container) -> Result<()> {
         return Ok(());
     }
     let state = record.oci_state(Status::Running, record.init.map_or(0, |init| init.pid));
-    let output = Output::open(&record.asked().hooks)?;
-    let given = Given { state: &state, cwd: Some(&record.bundle), output: &output };
-    Ok(hooks::run(HookKind::Poststart.name(), &record.poststart, given)?)
+    let run = || {
+        let output = Output::open(&record.asked().hooks)?;
+        let given = Given { state: &state, cwd: Some(&record.bundle), output: &output };
+        hooks::run(HookKind::Poststart.name(), &record.poststart, given)
+    };
+    run().map_err(|fault| Error::from(fault).of(Kind::StartHook))
 }
 
 /// Reads init's answer to its end: `x` and nothing more is success; a failure tells itself.
-fn answer(result: &OwnedFd, pidfd: &OwnedFd) -> Result<()> {
+fn answer(result: &OwnedFd, pidfd: &OwnedFd) -> Result<Option<Failure>> {
     let mut said = Vec::new();
     let mut dead = false;
     loop {
@@ -133,8 +142,8 @@ fn answer(result: &OwnedFd, pidfd: &OwnedFd) -> Result<()> {
     }
     let failure = said.iter().position(|b| *b == b'F').and_then(|at| Message::decode(&said[at..]));
     match (failure, said.first()) {
-        (Some(Message::Failed(failure)), _) => Err(failure.fault.into()),
-        (_, Some(b'x')) => Ok(()),
+        (Some(Message::Failed(failure)), _) => Ok(Some(failure)),
+        (_, Some(b'x')) => Ok(None),
         _ => Err(Error::new(Kind::Failed, "the container's init ended before it could start the process")
             .hint("it was killed, perhaps for its memory limit: see the kernel's log")),
     }
