@@ -30,6 +30,7 @@ mod console;
 mod host;
 pub mod hostile;
 mod known;
+pub mod mutate;
 pub mod sweep;
 mod test;
 mod treasure;
