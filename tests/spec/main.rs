@@ -170,6 +170,21 @@ fn every_row_has_a_test_that_is_there() {
 }
 
 #[test]
+fn every_test_that_the_security_page_names_is_there() {
+    let (tests, text) = (tests(), fs::read_to_string(project("docs/security.md")).unwrap());
+    let named: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(quoted)
+        .filter(|word| word.contains("::"))
+        .collect();
+    assert!(named.len() > 20, "the table was not found");
+    for test in named {
+        assert!(tests.contains(test), "there is no test {test}");
+    }
+}
+
+#[test]
 fn no_property_has_two_rows() {
     let mut seen = BTreeMap::new();
     for row in rows() {
