@@ -308,9 +308,12 @@ fn mknod_without_the_right_is_refused() {
 fn a_node_carries_no_set_id_bits() {
     container_test(|t| {
         let node = json!({ "path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o6755, "uid": 7, "gid": 8 });
-        let a = t.ask(t.bundle().push("/linux/devices", node), &["stat /dev/mine"]);
+        let roots = json!({ "path": "/dev/roots", "type": "c", "major": 1, "minor": 5, "fileMode": 0o6755 });
+        let bundle = t.bundle().push("/linux/devices", node).push("/linux/devices", roots);
+        let a = t.ask(bundle, &["stat /dev/mine", "stat /dev/roots"]);
         differs!(t, Runc, "makes a node with set-id bits");
         assert_eq!(a["stat /dev/mine"]["mode"], "0755");
+        assert_eq!(a["stat /dev/roots"]["mode"], "0755");
         assert_eq!(a["stat /dev/mine"]["uid"], 7);
     });
 }
