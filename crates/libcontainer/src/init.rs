@@ -67,6 +67,8 @@ struct Found {
     proc: Option<OwnedFd>,
     covers: Covers,
     executable: Option<CString>,
+    /// Where the user namespace is somebody else's work: it allows no setgroups(2).
+    setgroups_denied: bool,
 }
 
 /// The child's whole life. Does not return.
@@ -181,6 +183,10 @@ impl Init<'_> {
                 found.covers.mask(root.as_fd(), path)
             }
             Action::WriteSysctl { name, value } => procfs::write_sysctl(found.proc()?, name, value),
+            Action::ReadSetgroups => {
+                found.setgroups_denied = procfs::denies_setgroups(found.proc()?)?;
+                Ok(())
+            }
             Action::ChownStdio { uid } => identity::chown_stdio(*uid),
             Action::SetRlimit { name, resource, soft, hard } => {
                 identity::set_rlimit(name, *resource, *soft, *hard)
@@ -202,10 +208,7 @@ impl Init<'_> {
             Action::DropBounding { keep } => identity::drop_bounding(*keep),
             Action::SetNoNewPrivs => set_no_new_privs(true).call(|| "prctl(PR_SET_NO_NEW_PRIVS)"),
             Action::LoadSeccomp { .. } => self.load_seccomp(),
-            Action::SetUser(identity) => {
-                let denied = identity.ask && procfs::denies_setgroups(found.proc()?)?;
-                identity::set_user(identity, denied)
-            }
+            Action::SetUser(identity) => identity::set_user(identity, found.setgroups_denied),
             Action::SetCapabilities { effective, permitted, inheritable, ambient } => {
                 identity::set_capabilities(*effective, *permitted, *inheritable, *ambient)
             }

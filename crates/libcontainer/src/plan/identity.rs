@@ -16,8 +16,6 @@ pub struct Identity {
     pub setgroups: bool,
     /// The caller's supplementary groups stay.
     pub keep: bool,
-    /// The user namespace is somebody else's work, and may deny setgroups: to be asked.
-    pub ask: bool,
 }
 
 impl fmt::Display for Identity {

@@ -145,6 +145,9 @@ pub(super) fn steps(
     // With the rights of root, so that a directory that only root may enter can still be one's start.
     steps.push(Step::new(of("cwd"), Action::EnterCwd { path: absolute(process.cwd()) }));
     labels(process, property, &mut steps, problems);
+    if around.foreign_user_namespace && !around.keep_groups {
+        steps.push(Step::new(of("user"), Action::ReadSetgroups));
+    }
     // Before any filter or loss of rights; only marks them, so that what still works with them goes on.
     steps.push(Step::new(
         "default",
@@ -178,7 +181,6 @@ pub(super) fn steps(
         groups: user.additional_gids().clone().unwrap_or_default(),
         setgroups: around.setgroups,
         keep: around.keep_groups,
-        ask: around.foreign_user_namespace && !around.keep_groups,
     };
     if around.keep_groups && !identity.groups.is_empty() {
         problems.push(

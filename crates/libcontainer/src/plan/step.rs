@@ -93,6 +93,9 @@ pub enum Action {
     WriteSysctl { name: String, value: String },
     /// Standard input, output and error belong to the container's user, if they are pipes or files.
     ChownStdio { uid: u32 },
+    /// The user namespace is somebody else's work, and may deny setgroups(2): /proc/self/setgroups
+    /// is read, below a procfs of our own, which the filter may not let us make.
+    ReadSetgroups,
     /// prlimit64(2).
     SetRlimit { name: &'static str, resource: u32, soft: u64, hard: u64 },
     /// Soft limits that the configuration does not name: the caller's do not leak in.
@@ -303,6 +306,7 @@ impl fmt::Display for Action {
             Self::MakeReadonly { path } => write!(f, "make {} read-only", path.display()),
             Self::Mask { path } => write!(f, "mask {}", path.display()),
             Self::WriteSysctl { name, value } => write!(f, "set sysctl {name} to {value:?}"),
+            Self::ReadSetgroups => f.write_str("read whether this user namespace allows setgroups"),
             Self::ChownStdio { uid } => write!(f, "give standard input, output and error to uid {uid}"),
             Self::SetRlimit { name, soft, hard, .. } => {
                 write!(f, "limit {name} to {} (hard {})", limit(*soft), limit(*hard))
