@@ -9,8 +9,11 @@ from pathlib import Path
 
 import cases_buildah
 import cases_containerd
+import cases_cri
 import cases_docker
+import image
 from harness import IMAGE, Daemon, Failure, command, on_terminal, until, words
+from pods import Pod
 
 # No hard limit can be raised where CAP_SYS_RESOURCE is missing.
 ULIMITS = ["nofile=1024:1024", "nproc=4096:4096"]
@@ -341,11 +344,16 @@ address = "{home}/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
 disable_apparmor = true
 restrict_oom_score_adj = true
-sandbox_image = "{image}"
+sandbox_image = "{pause}"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+default_runtime_name = "tested"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested]
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
 BinaryName = "{binary}"
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{home}/cni"
+conf_dir = "{home}/cni"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{home}/opt"
 """
@@ -361,23 +369,28 @@ class Containerd(Engine):
     def cases(smoke):
         return cases_containerd.chosen(smoke)
 
+    namespace = "cases"
+
     def start(self):
         self.socket = self.home / "containerd.sock"
-        config = self.home / "config.toml"
-        config.write_text(CONTAINERD_TOML.format(home=self.home, binary=self.binary, image=IMAGE))
-        self.daemon = Daemon(["containerd", "-c", config], self.home / "containerd.log")
-        self.daemon.ready("containerd answers", self.answers)
+        config = CONTAINERD_TOML.format(home=self.home, binary=self.binary, pause=image.PAUSE)
+        (self.home / "config.toml").write_text(config)
+        self.begin()
         self(["images", "import", self.image]).ok()
+
+    def begin(self):
+        self.daemon = Daemon(["containerd", "-c", self.home / "config.toml"], self.home / "containerd.log")
+        self.daemon.ready("containerd answers", self.answers)
 
     def answers(self):
         with socket.socket(socket.AF_UNIX) as to:
             return to.connect_ex(str(self.socket)) == 0 and self("version").code == 0
 
     def __call__(self, line, **more):
-        return command(["ctr", "-a", self.socket, "-n", "cases", *words(line)], **more)
+        return command(["ctr", "-a", self.socket, "-n", self.namespace, *words(line)], **more)
 
     def on_terminal(self, line, **more):
-        return on_terminal(["ctr", "-a", self.socket, "-n", "cases", *words(line)], **more)
+        return on_terminal(["ctr", "-a", self.socket, "-n", self.namespace, *words(line)], **more)
 
     def words(self, name, flags, line):
         runtime = ["--runtime", "io.containerd.runc.v2", "--runc-binary", self.binary]
@@ -408,13 +421,80 @@ class Containerd(Engine):
             self(["containers", "rm", name])
 
     def states(self):
-        return ["/run/containerd/runc/cases"]
+        return [f"/run/containerd/runc/{self.namespace}"]
 
     def end(self):
         self.daemon.end()
 
 
+# A plug-in for the network that gives a fixed address and changes nothing.
+CNI_PLUGIN = """\
+#!/bin/sh
+[ "$CNI_COMMAND" = VERSION ] && exec echo '{"cniVersion":"0.4.0","supportedVersions":["0.3.1","0.4.0"]}'
+[ "$CNI_COMMAND" = ADD ] || exit 0
+cat <<END
+{"cniVersion":"0.4.0","interfaces":[{"name":"$CNI_IFNAME","sandbox":"$CNI_NETNS"}],
+ "ips":[{"version":"4","interface":0,"address":"127.9.9.9/8"}]}
+END
+"""
+CNI_LIST = '{"cniVersion": "0.4.0", "name": "fixed", "plugins": [{"type": "fixed"}]}'
+
+
+class Cri(Containerd):
+    """containerd through Kubernetes' interface, as kubelet calls it."""
+
+    kind = "cri"
+    CGROUPS = r"/(tests|k8s\.io|pods)$"
+    namespace = "k8s.io"
+
+    @staticmethod
+    def cases(smoke):
+        return [] if smoke else cases_cri.CASES
+
+    def start(self):
+        cni = self.home / "cni"
+        cni.mkdir()
+        for name in ("fixed", "loopback"):
+            (cni / name).write_text(CNI_PLUGIN)
+            (cni / name).chmod(0o755)
+        (cni / "10-fixed.conflist").write_text(CNI_LIST)
+        super().start()
+        self(["images", "import", image.archive(self.home / "pause", image.PAUSE, ["sleep", "100000"])]).ok()
+
+    def begin(self):
+        super().begin()
+        # Needed for this engine only.
+        import cri
+
+        self.cri = cri.Client(self.socket, self.home.parent)
+        self.daemon.ready("the interface answers", self.ready)
+
+    def ready(self):
+        try:
+            return all(c.status for c in self.cri.Status(seconds=2).status.conditions)
+        except Failure:
+            return False
+
+    def restart(self):
+        self.cri.close()
+        self.daemon.kill()
+        self.begin()
+
+    def pod(self, **more):
+        return Pod(self, **more)
+
+    def clean(self):
+        for pod in self.cri.ListPodSandbox().items:
+            self.cri.StopPodSandbox(pod_sandbox_id=pod.id)
+            self.cri.RemovePodSandbox(pod_sandbox_id=pod.id)
+
+    def end(self):
+        self.cri.close()
+        super().end()
+
+
 ENGINES = {
+    "cri": Cri,
     "buildah": Buildah,
     "docker": Docker,
     "docker-userns": DockerUserns,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from harness import IMAGE
 
+# What a pod's own process runs.
+PAUSE = "localhost/pause:1"
 BUSYBOX = "/bin/busybox"
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n"
 GROUP = "root:x:0:\nuser:x:1000:\nextra:x:2000:user\n"
@@ -37,7 +39,7 @@ def layer(path):
         add(tar, "etc/group", data=GROUP.encode(), mode=0o644)
 
 
-def archive(directory):
+def archive(directory, name=IMAGE, command=("sh",)):
     """Writes layer.tar and the docker archive image.tar, and gives the archive's path."""
     directory.mkdir(parents=True, exist_ok=True)
     root, image = directory / "layer.tar", directory / "image.tar"
@@ -48,15 +50,15 @@ def archive(directory):
             "architecture": "amd64",
             "os": "linux",
             "created": "2024-01-01T00:00:00Z",
-            "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"]},
+            "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": list(command)},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
             "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "busybox"}],
         }
     ).encode()
-    name = f"{hashlib.sha256(config).hexdigest()}.json"
-    manifest = [{"Config": name, "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
+    file = f"{hashlib.sha256(config).hexdigest()}.json"
+    manifest = [{"Config": file, "RepoTags": [name], "Layers": ["layer.tar"]}]
     with tarfile.open(image, "w") as tar:
-        add(tar, name, data=config, mode=0o644)
+        add(tar, file, data=config, mode=0o644)
         add(tar, "layer.tar", data=root.read_bytes(), mode=0o644)
         add(tar, "manifest.json", data=json.dumps(manifest).encode(), mode=0o644)
     return image
