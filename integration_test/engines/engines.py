@@ -103,11 +103,14 @@ class Docker(Cli):
     CGROUPS = r"/(docker|docker/buildkit|docker-runtime|tests)$"
     MOUNTS = r"/(data(/[0-9.]+)?|exec/netns/default)$"
     always = ["--network", "none"]
-    daemon_flags = []
+    daemon_flags = ["--live-restore"]
 
     @staticmethod
     def cases(smoke):
         return cases_docker.chosen("docker", smoke)
+
+    def prefix(self):
+        return []
 
     def start(self):
         bin_dir = self.home / "bin"
@@ -122,12 +125,12 @@ class Docker(Cli):
     def begin(self):
         """dockerd, also for the second time."""
         line = [
-            "dockerd", "-H", f"unix://{self.socket}", "--data-root", self.home / "data",
+            *self.prefix(), "dockerd", "-H", f"unix://{self.socket}", "--data-root", self.home / "data",
             "--exec-root", self.home / "exec", "--pidfile", self.home / "docker.pid",
             "--iptables=false", "--ip6tables=false", "--bridge=none", "--userland-proxy=false",
             "--add-runtime", f"{self.binary.name}={self.binary}" if self.is_soute else f"control={self.binary}",
             "--default-runtime", self.binary.name if self.is_soute else "control",
-            "--live-restore", *self.daemon_flags,
+            *self.daemon_flags,
         ]  # fmt: skip
         env = dict(os.environ, PATH=self.path, DOCKER_TMPDIR=str(self.scratch("tmp")))
         self.daemon = Daemon(line, self.home / "dockerd.log", env)
@@ -154,8 +157,6 @@ class Docker(Cli):
 class DockerUserns(Docker):
     """Every container in a user namespace."""
 
-    daemon_flags = ["--userns-remap=100000:100000"]
-
     @staticmethod
     def cases(smoke):
         return cases_docker.chosen("docker-userns", smoke)
@@ -171,7 +172,7 @@ class DockerUserns(Docker):
                         "passwd": "remapped:x:64999:64999::/:/bin/false\n", "group": "remapped:x:64999:\n",
                     }[file.name])  # fmt: skip
                 command(["mount", "--bind", file, path]).ok()
-        self.daemon_flags = ["--userns-remap=remapped"]
+        self.daemon_flags = ["--live-restore", "--userns-remap=remapped"]
         super().start()
 
     def end(self):
@@ -491,14 +492,3 @@ class Cri(Containerd):
     def end(self):
         self.cri.close()
         super().end()
-
-
-ENGINES = {
-    "cri": Cri,
-    "buildah": Buildah,
-    "docker": Docker,
-    "docker-userns": DockerUserns,
-    "podman": Podman,
-    "podman-user": PodmanUser,
-    "containerd": Containerd,
-}
