@@ -278,6 +278,23 @@ pub fn all() -> Vec<Case> {
             .with("/linux/intelRdt", json!({
                 "closID": "gold", "l3CacheSchema": "L3:0=f0", "memBwSchema": "MB:0=50", "enableMonitoring": true,
             })),
+        Case::small("volumes")
+            .with("/linux/namespaces/-", json!({ "type": "user" }))
+            .with("/linux/uidMappings", json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]))
+            .with("/linux/gidMappings", json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]))
+            .with("/mounts/-", bind("/srv/own", "/own", &["rbind", "ridmap"]))
+            .with("/mounts/-", bind("/srv/word", "/word", &["bind", "idmap=uids=@0-5-10;gids=0-7-10"]))
+            .with("/mounts/-", bind("/srv/link", "/link", &["bind", "copy-symlink"]))
+            .with("/mounts/-", bind("/srv/link", "/itself", &["bind", "src-nofollow", "dest-nofollow", "rnosymfollow"]))
+            .with("/mounts/-", json!({ "destination": "/etc", "type": "tmpfs", "options": ["tmpcopyup", "ro", "lazytime"] }))
+            .with("/mounts/-", json!({ "destination": "/layers", "type": "overlay",
+                "options": ["lowerdir=/a:/b,upperdir=/up,workdir=/work"] })),
+        Case::small("mount-label")
+            .with("/linux/mountLabel", json!("system_u:object_r:container_file_t:s0:c1,c2"))
+            .with("/annotations", json!({ "run.oci.mount_context_type": "rootcontext" }))
+            .with("/linux/maskedPaths", json!(["/proc/keys"]))
+            .with("/mounts/-", json!({ "destination": "/data", "type": "tmpfs" }))
+            .with("/mounts/-", json!({ "destination": "/own", "type": "tmpfs", "options": ["context=\"a:b:c:s0\""] })),
         binds(Case::small("notify-socket"))
             .with("/process/env", json!(["PATH=/bin", "NOTIFY_SOCKET=/of/the/image"]))
             .request(|r| r.notify = Some("/run/soute/web/notify".into())),

@@ -37,6 +37,7 @@ const RULES: &[(&str, &str, &str)] = &[
     ("PivotRoot", "MakeRootReadonly", "\"/\" must be the container's"),
     ("SetRootPropagation", "MakeRootReadonly", "both change the root mount; read-only is the last word"),
     ("PivotRoot", "MakeReadonly {", "a path must be the container's"),
+    ("OpenCovers", "PivotRoot", "the null device is the host's"),
     ("PivotRoot", "Mask", "a path must be the container's"),
     ("MakeReadonly {", "Mask", "what is both is masked"),
     ("PivotRoot", "WriteSysctl", "the host's tree is gone"),

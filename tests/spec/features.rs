@@ -39,11 +39,16 @@ const MOUNT_WORDS: &str = "async atime bind defaults dev diratime dirsync exec i
 #[test]
 fn mount_options() {
     // These the file system gets as words too, as mount(2) would have handed them on.
-    let of_the_superblock = ["sync", "dirsync", "mand", "silent", "iversion", "lazytime"];
+    let of_the_superblock =
+        ["async", "sync", "dirsync", "mand", "nomand", "silent", "iversion", "lazytime", "nolazytime"];
     same("mountOptions", MOUNT_WORDS.split_whitespace(), FEATURES.mount_options, |word| {
         let bind =
             ["bind", "rbind", "remount", "copy-symlink", "src-nofollow", "idmap", "ridmap"].contains(&word);
+        let map = json!([{ "containerID": 0, "hostID": 1000, "size": 10 }]);
         let mount = match bind {
+            true if word.ends_with("idmap") => json!({
+                "destination": "/data", "source": "/srv", "options": ["bind", word], "uidMappings": map, "gidMappings": map
+            }),
             true => json!({ "destination": "/data", "source": "/srv", "options": ["bind", word] }),
             false => json!({ "destination": "/data", "type": "tmpfs", "options": [word] }),
         };

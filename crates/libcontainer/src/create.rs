@@ -15,19 +15,17 @@
 //! when they are dropped, and init dies with its parent.
 
 use std::cell::Cell;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::act::hooks::{Given, Output};
 use crate::act::mount::CgroupDir;
 use crate::act::namespace::{self, Joined};
-use crate::act::path::open;
 use crate::act::resctrl::{self, Class};
 use crate::act::spawn::{Birth, Born, Child, spawn};
-use crate::act::{console, hooks, mount, network, notify, pidfile, procfs, sched};
+use crate::act::{console, hooks, network, notify, pidfile, procfs, sched};
 use crate::bundle::Bundle;
 use crate::cgroup;
 use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status, notify_dir};
@@ -40,13 +38,13 @@ use crate::newborn::{
     Newborn, Terminal, check_terminal, died, failed, hand_on_listener, listen_fds, listen_names, oom_score,
     preserved, route_console, undumpable,
 };
-use crate::plan::mounts::Opener;
 use crate::plan::namespaces::Kind as Namespace;
 use crate::plan::rdt::Rdt;
 use crate::plan::step::{Action, HookKind, Step};
-use crate::plan::{Host, Plan, Request, Source, seccomp};
+use crate::plan::{Host, Plan, Request, seccomp};
+use crate::sources::{self, Sent};
 use crate::store::{Lock, Store, check_id};
-use crate::sync::{Channel, MAX_FDS, Message};
+use crate::sync::{Channel, Message};
 
 /// What the caller of `create` says beside the bundle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -160,7 +158,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     record.cgroup = cgroup_record(&bundle, &host, &plan)?;
     // What is not there is said before anything is made.
     let joined = open_joined(&plan)?;
-    let mut sources = open_sources(&plan)?;
+    let mut opened = sources::open_before(&plan)?;
     if !plan.rootfs.is_dir() {
         crate::act::rootfs::open_image(&plan.rootfs)
             .map_err(|fault| Error::from(fault).within("root.path"))?;
@@ -175,7 +173,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     let fifos = claim.container().make_fifos()?;
     if let (true, Some(source)) = (plan.notify, plan.sources.last()) {
         notify::make_dir(&source.path)?;
-        sources.push(open_source(&plan, source)?);
+        opened.push(sources::open(&plan, source)?);
     }
     if let Some(filter) = &plan.seccomp {
         claim.container().write_file(SECCOMP, &seccomp::to_bytes(&filter.program))?;
@@ -190,7 +188,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         tracing::warn!("{warning}");
     }
     let (channel, theirs) = Channel::pair().call(|| "socketpair")?;
-    let expected = sent_sources(&plan);
+    let sent = Sent::of(&plan);
     let birth = Birth {
         new: clone_flags(&plan),
         joined: &joined,
@@ -210,8 +208,8 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
                     steps: &plan.steps,
                     channel: theirs,
                     tasks,
-                    expected,
-                    sources: std::mem::take(&mut sources),
+                    sent,
+                    sources: std::mem::take(&mut opened),
                     cgroup_dirs: cgroup_dirs(&record.cgroup),
                     target: None,
                     image: None,
@@ -225,7 +223,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
             }
             Born::Parent(child) => Newborn(Some(child)),
         };
-    drop((theirs, fifos, sources, joined));
+    drop((theirs, fifos, opened, joined));
     let console = {
         let parent =
             Parent { plan: &plan, request, child: child.get(), channel: &channel, hook_output: &hook_output };
@@ -296,42 +294,6 @@ fn open_joined(plan: &Plan) -> Result<Vec<Joined>> {
     plan.namespaces.joined.iter().map(open).collect()
 }
 
-/// The parent's part of the bind mounts, before clone3.
-fn open_sources(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
-    // The payload's NOTIFY_SOCKET is not made yet.
-    let there = plan.sources.len() - usize::from(plan.notify);
-    plan.sources[..there].iter().map(|source| open_source(plan, source)).collect()
-}
-
-fn open_source(plan: &Plan, source: &Source) -> Result<Option<OwnedFd>> {
-    if source.opener != Opener::Parent {
-        return Ok(None);
-    }
-    let tree = mount::open_tree(&source.path, source.recursive);
-    tree.map(Some).map_err(|fault| Error::from(fault).within(step_of(plan, &source.origin)))
-}
-
-/// `mounts[3]: bind /srv/data on /data`.
-fn step_of(plan: &Plan, origin: &str) -> String {
-    match plan.steps.iter().find(|step| step.origin == origin) {
-        Some(step) => format!("{origin}: {}", step.action),
-        None => origin.to_owned(),
-    }
-}
-
-/// How many descriptors the parent sends before Go: the image's directory and sources, where they
-/// must be opened below init's root.
-fn sent_sources(plan: &Plan) -> usize {
-    match below_init(plan) {
-        true => 1 + plan.sources.len(),
-        false => 0,
-    }
-}
-
-fn below_init(plan: &Plan) -> bool {
-    plan.opener == Opener::ParentBelowInit
-}
-
 /// The parent while init lives its steps.
 struct Parent<'a> {
     plan: &'a Plan,
@@ -345,46 +307,22 @@ impl Parent<'_> {
     /// What only the parent can do for a new process: network devices, id maps, oom score, sources below its root.
     fn prepare(&self, rootless: bool) -> Result<()> {
         let user = self.plan.namespaces.makes(Namespace::User);
+        let sent = Sent::of(self.plan);
         network::move_devices(&self.plan.namespaces.net_devices, self.child)?;
-        if !user && self.plan.oom_score_adj.is_none() && !below_init(self.plan) {
+        if !user && self.plan.oom_score_adj.is_none() && sent.is_empty() {
             return Ok(());
         }
         let proc = procfs::host()?;
         if user {
-            namespace::write_maps(proc.as_fd(), self.child.pid, &self.plan.namespaces, rootless)
+            let names = &self.plan.namespaces;
+            namespace::write_maps(proc.as_fd(), self.child.pid, &names.uid_map, &names.gid_map, rootless)
                 .map_err(|fault| Error::from(fault).within("linux.uidMappings"))?;
         }
         if let Some(score) = self.plan.oom_score_adj {
             oom_score(proc.as_fd(), self.child, score)?;
         }
-        if below_init(self.plan) {
-            self.send_sources(proc.as_fd())?;
-        }
-        Ok(())
-    }
-
-    /// Opened in init's mount namespace, so that what it clones of them keeps the host's locks.
-    fn send_sources(&self, proc: BorrowedFd<'_>) -> Result<()> {
-        let root = procfs::root_of(proc, self.child.pid)?;
-        let image = open(root.as_fd(), &self.plan.rootfs, OFlags::PATH | OFlags::DIRECTORY)
-            .call(|| format!("open({:?})", self.plan.rootfs))
-            .map_err(|fault| Error::from(fault).within("root.path"))?;
-        let mut fds = vec![image];
-        for source in &self.plan.sources {
-            let fd = open(root.as_fd(), &source.path, OFlags::PATH)
-                .call(|| format!("open({:?})", source.path))
-                .map_err(|fault| match fault.errno {
-                    Some(Errno::NOENT) => {
-                        fault.hint("a bind mount's source must exist on the host before create")
-                    }
-                    _ => fault,
-                })
-                .map_err(|fault| Error::from(fault).within(step_of(self.plan, &source.origin)))?;
-            fds.push(fd);
-        }
-        for batch in fds.chunks(MAX_FDS) {
-            let batch: Vec<BorrowedFd<'_>> = batch.iter().map(|fd| fd.as_fd()).collect();
-            self.channel.send_with(&Message::Source, &batch).call(|| "sendmsg to init")?;
+        if !sent.is_empty() {
+            sources::send(self.plan, &sent, proc.as_fd(), self.child, self.channel)?;
         }
         Ok(())
     }

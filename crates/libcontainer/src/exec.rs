@@ -31,6 +31,7 @@ use crate::plan::caps::CapSet;
 use crate::plan::exec::{ExecPlan, Inside};
 use crate::plan::namespaces::Kind as Namespace;
 use crate::plan::seccomp::{self, Filter, Listener};
+use crate::sources::Sent;
 use crate::store::Store;
 use crate::sync::{Channel, Message};
 use crate::sys::process::setns;
@@ -124,7 +125,7 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
                 channel: theirs,
                 tasks,
                 sources: Vec::new(),
-                expected: 0,
+                sent: Sent::default(),
                 cgroup_dirs: Vec::new(),
                 target: Some(target.as_fd()),
                 image: root,

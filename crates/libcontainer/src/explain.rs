@@ -137,7 +137,7 @@ fn parent_after(plan: &Plan, out: &mut Out) {
     if plan.opener == Opener::ParentBelowInit {
         out.line("root.path", &format!("open {} below init's root", plan.rootfs.display()));
     }
-    for source in plan.sources.iter().filter(|s| s.opener == Opener::ParentBelowInit) {
+    for source in plan.sources.iter().filter(|s| s.opener.sends()) {
         out.line(&source.origin, &format!("open {} below init's root", tree(source)));
     }
     for write in plan.limits.writes.iter().filter(|w| w.late) {
@@ -231,6 +231,7 @@ fn aside(plan: &Plan, step: &Step) -> String {
         Action::Mount(mount) => match mount.what {
             What::Bind { opener: Opener::Parent, .. } => ", from the parent's tree",
             What::Bind { opener: Opener::ParentBelowInit, .. } => ", opened by the parent, cloned here",
+            What::Bind { opener: Opener::ParentInsideInit, .. } => ", cloned and mapped by the parent",
             What::Bind { opener: Opener::Init, .. } => ", opened here",
             _ => "",
         },

@@ -24,6 +24,7 @@ use crate::plan::mounts::{Mount, Opener, What};
 use crate::plan::namespaces::Kind;
 use crate::plan::seccomp::Filter;
 use crate::plan::step::{Action, HookKind, Step};
+use crate::sources::Sent;
 use crate::sync::{Channel, Failure, Message};
 use crate::sys::{process as sys, seccomp, socket};
 
@@ -37,8 +38,8 @@ pub struct Init<'a> {
     pub tasks: Vec<OwnedFd>,
     /// Bind mount sources by index: trees that the parent opened before the clone.
     pub sources: Vec<Option<OwnedFd>>,
-    /// How many descriptors of sources the parent sends before its first Go.
-    pub expected: usize,
+    /// What the parent sends before its first Go.
+    pub sent: Sent,
     /// What a cgroup mount on a v1 host shows.
     pub cgroup_dirs: Vec<CgroupDir>,
     /// `exec`: the container's process, whose namespaces are entered.
@@ -95,7 +96,7 @@ pub fn run(mut init: Init<'_>) -> ! {
 impl Init<'_> {
     /// Waits for the first Go, and takes what is sent before it.
     fn await_parent(&mut self, found: &mut Found) -> Result<(), Fault> {
-        let mut sent = Vec::with_capacity(self.expected);
+        let mut sent = Vec::with_capacity(self.sent.sources.len() + 1);
         loop {
             match self.channel.recv().call(|| "recvmsg from the parent")? {
                 Some((Message::Go, _)) => break,
@@ -105,11 +106,11 @@ impl Init<'_> {
             }
         }
         let mut sent = sent.into_iter();
-        if self.expected > 0 {
+        if self.sent.image {
             found.image = sent.next();
-            for slot in self.sources.iter_mut().filter(|slot| slot.is_none()) {
-                *slot = sent.next();
-            }
+        }
+        for (n, fd) in self.sent.sources.iter().zip(sent) {
+            self.sources[*n] = Some(fd);
         }
         Ok(())
     }
@@ -178,6 +179,10 @@ impl Init<'_> {
             }
             Action::MakeRootReadonly => rootfs::make_readonly_root(),
             Action::MakeReadonly { path } => rootfs::make_readonly(found.root()?, path),
+            Action::OpenCovers { label } => {
+                found.covers = Covers::open(label.clone())?;
+                Ok(())
+            }
             Action::Mask { path } => {
                 let root = found.root.as_ref().ok_or_else(no_root)?;
                 found.covers.mask(root.as_fd(), path)
@@ -250,18 +255,19 @@ impl Init<'_> {
 
     fn mount(&mut self, mount: &Mount, root: BorrowedFd<'_>) -> Result<(), Fault> {
         match &mount.what {
-            What::Filesystem { .. } => mount::filesystem(root, mount),
+            What::Filesystem { .. } => mount::filesystem(root, mount, &self.cgroup_dirs),
             What::CgroupTree { namespaced } => {
                 mount::cgroup_tree(root, mount, &self.cgroup_dirs, *namespaced)
             }
-            What::Bind { source, recursive, opener, index } => {
+            What::Remount { flags, values } => mount::remount(root, mount, flags, values),
+            What::Bind { source, recursive, links, opener, index, .. } => {
                 let given = self.sources.get_mut(*index).and_then(Option::take);
                 let tree = match (opener, given) {
-                    (Opener::Parent, Some(tree)) => tree,
+                    (Opener::Parent | Opener::ParentInsideInit, Some(tree)) => tree,
                     (Opener::ParentBelowInit, Some(place)) => {
                         mount::clone_tree(place.as_fd(), *recursive, source)?
                     }
-                    _ => mount::open_tree(source, *recursive)?,
+                    _ => mount::open_tree(source, *recursive, *links)?,
                 };
                 mount::bind(root, mount, tree)
             }

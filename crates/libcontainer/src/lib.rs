@@ -35,6 +35,7 @@ pub mod plan;
 mod protect;
 mod ps;
 mod run;
+mod sources;
 mod start;
 mod state;
 mod store;

@@ -214,10 +214,14 @@ pub fn parts(text: &str, root: &str) -> Vec<Part> {
         let readonly = call("mount_setattr", &["attr_set=MOUNT_ATTR_RDONLY"]);
         return vec![Maybe(vec![clone(&path), readonly, attached(&path)])];
     }
+    if begins("open the host's /dev/null") {
+        return vec![call("open_tree", &["\"/dev/null\"", "OPEN_TREE_CLONE"])];
+    }
     if begins("mask ") {
         let path = format!("<{}>", words[1]);
         let empty = vec![call("fsopen", &["\"tmpfs\""]), call("fsmount", &["MOUNT_ATTR_RDONLY"])];
-        let cover = Either(empty, vec![call("open_tree", &["OPEN_TREE_CLONE"])]);
+        // The first of the files gets the null device as it was opened.
+        let cover = Either(empty, vec![Maybe(vec![call("open_tree", &["OPEN_TREE_CLONE"])])]);
         return vec![Maybe(vec![cover, attached(&path)])];
     }
     if begins("set sysctl ") {

@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use super::path::open_host;
 use super::procfs;
 use crate::error::{Call, Fault};
-use crate::plan::namespaces::{Kind, Namespaces, Range};
+use crate::plan::namespaces::{Kind, Range};
 use crate::sys::process::{setns, unshare};
 use crate::sys::socket::namespace_type;
 
@@ -46,6 +46,14 @@ pub fn open(kind: Kind, path: &Path) -> Result<Joined, Fault> {
         return Err(Fault::new(says));
     }
     Ok(Joined { kind, fd })
+}
+
+/// A namespace of another process, through a trusted procfs.
+pub fn of(proc: BorrowedFd<'_>, pid: Pid, kind: Kind) -> Result<Joined, Fault> {
+    let path = format!("{}/ns/{}", pid.as_raw_nonzero(), kind.link());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(proc, path.as_str(), flags, rustix::fs::Mode::empty());
+    fd.call(|| format!("open(\"/proc/{path}\")")).map(|fd| Joined { kind, fd })
 }
 
 /// Steps into namespaces for the time of a clone, and back on drop. Only with one thread.
@@ -121,7 +129,8 @@ impl Drop for Visit {
 pub fn write_maps(
     proc: BorrowedFd<'_>,
     pid: Pid,
-    namespaces: &Namespaces,
+    uid_map: &[Range],
+    gid_map: &[Range],
     rootless: bool,
 ) -> Result<(), Fault> {
     let hint = |fault: Fault| match fault.errno {
@@ -131,8 +140,8 @@ pub fn write_maps(
     if rootless {
         procfs::write_of(proc, pid, "setgroups", "deny")?;
     }
-    procfs::write_of(proc, pid, "uid_map", &lines(&namespaces.uid_map)).map_err(hint)?;
-    procfs::write_of(proc, pid, "gid_map", &lines(&namespaces.gid_map)).map_err(hint)
+    procfs::write_of(proc, pid, "uid_map", &lines(uid_map)).map_err(hint)?;
+    procfs::write_of(proc, pid, "gid_map", &lines(gid_map)).map_err(hint)
 }
 
 fn lines(map: &[Range]) -> String {

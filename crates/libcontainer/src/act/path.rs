@@ -63,10 +63,16 @@ pub fn open_target(root: BorrowedFd<'_>, path: &Path, target: Target) -> Result<
         Err(Errno::NOENT) => make(root, path, target)?,
         Err(errno) => return Err(Fault::call(format!("openat2(rootfs, {path:?})"), errno)),
     };
+    agree(&fd, path, target)?;
+    Ok(fd)
+}
+
+/// A mount and its place are both directories, or neither is.
+fn agree(fd: &OwnedFd, path: &Path, target: Target) -> Result<(), Fault> {
     let is_directory =
-        FileType::from_raw_mode(fstat(&fd).call(|| format!("fstat({path:?})"))?.st_mode).is_dir();
+        FileType::from_raw_mode(fstat(fd).call(|| format!("fstat({path:?})"))?.st_mode).is_dir();
     match (target, is_directory) {
-        (Target::Directory, true) | (Target::File, false) => Ok(fd),
+        (Target::Directory, true) | (Target::File, false) => Ok(()),
         (Target::Directory, false) => {
             Err(Fault::call(format!("mountpoint {path:?} in the rootfs"), Errno::NOTDIR)
                 .hint("the source is a directory, so the mountpoint must be one too"))
@@ -74,6 +80,22 @@ pub fn open_target(root: BorrowedFd<'_>, path: &Path, target: Target) -> Result<
         (Target::File, true) => Err(Fault::call(format!("mountpoint {path:?} in the rootfs"), Errno::ISDIR)
             .hint("the source is a file, so the mountpoint must be one too")),
     }
+}
+
+/// As [`open_target`], but a symbolic link at the path's end is the place itself.
+pub fn open_target_itself(root: BorrowedFd<'_>, path: &Path, target: Target) -> Result<OwnedFd, Fault> {
+    let says = || format!("openat2(rootfs, {path:?})");
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let fd = match open(root, path, flags) {
+        Err(Errno::NOENT) => {
+            let (dir, name) = open_parent(root, path)?;
+            create(dir.as_fd(), &name, target == Target::File).call(|| format!("making {path:?}"))?;
+            rustix::fs::openat(&dir, &name, flags | OFlags::CLOEXEC, Mode::empty()).call(says)?
+        }
+        other => other.call(says)?,
+    };
+    agree(&fd, path, target)?;
+    Ok(fd)
 }
 
 /// Walks component by component, keeping the directories that were passed, so that `..` goes back

@@ -104,7 +104,7 @@ pub fn change_root(image: BorrowedFd<'_>) -> Result<(), Fault> {
 
 /// Binds what one descriptor stands for on what another does.
 pub fn bind_onto(source: BorrowedFd<'_>, target: BorrowedFd<'_>, path: &str) -> Result<(), Fault> {
-    let tree = clone_mount(source)?;
+    let tree = clone_mount(source).call(|| "open_tree(one mount)")?;
     move_onto(tree.as_fd(), target).call(|| format!("move_mount({path:?})"))
 }
 
@@ -138,13 +138,39 @@ fn absent(errno: Errno) -> bool {
 /// /dev/null for the rest.
 #[derive(Default)]
 pub struct Covers {
-    /// A place where the tmpfs is attached already.
-    directory: Option<OwnedFd>,
-    /// A checked /dev/null.
-    file: Option<OwnedFd>,
+    /// The null device of the host.
+    null: Option<Cover>,
+    /// The tmpfs.
+    directory: Option<Cover>,
+    /// Of the tmpfs: one of SELinux's words, and a label.
+    label: Option<(String, String)>,
+}
+
+/// A tree that lies somewhere already is cloned for the next place.
+struct Cover {
+    tree: OwnedFd,
+    attached: bool,
 }
 
 impl Covers {
+    /// Takes the host's null device while the host's tree is in reach. The container's is no such
+    /// thing: an image may have put anything there, and a bind of it would show that in place of
+    /// the masked file (CVE-2025-31133).
+    pub fn open(label: Option<(String, String)>) -> Result<Self, Fault> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        let null = rustix::mount::open_tree(CWD, "/dev/null", flags)
+            .call(|| "open_tree(\"/dev/null\")")
+            .map_err(|fault| fault.hint("masking files needs the null device of the host"))?;
+        if !is_null(null.as_fd())? {
+            return Err(Fault::new("/dev/null of the host is not the null device")
+                .hint("make it again: mknod -m 666 /dev/null c 1 3"));
+        }
+        let null = Some(Cover { tree: null, attached: false });
+        Ok(Self { null, directory: None, label })
+    }
+
     /// Covers one path. One that is not there needs no cover.
     pub fn mask(&mut self, root: BorrowedFd<'_>, path: &Path) -> Result<(), Fault> {
         let target = match path::open(root, path, OFlags::PATH) {
@@ -152,34 +178,36 @@ impl Covers {
             other => other.call(|| format!("openat2(rootfs, {path:?})"))?,
         };
         let kind = FileType::from_raw_mode(fstat(&target).call(|| format!("fstat({path:?})"))?.st_mode);
-        let tree = match (kind.is_dir(), &self.directory) {
-            (true, None) => empty_tmpfs()?,
-            (true, Some(attached)) => clone_mount(attached.as_fd())?,
-            (false, _) => {
-                let null = match self.file.take() {
-                    Some(null) => null,
-                    None => open_null(root)?,
-                };
-                clone_mount(self.file.insert(null).as_fd())?
-            }
-        };
-        move_onto(tree.as_fd(), target.as_fd()).call(|| format!("move_mount({path:?})"))?;
         if kind.is_dir() && self.directory.is_none() {
-            self.directory = Some(tree);
+            self.directory = Some(Cover { tree: empty_tmpfs(self.label.as_ref())?, attached: false });
         }
+        let cover = if kind.is_dir() { &mut self.directory } else { &mut self.null };
+        let cover = cover.as_mut().ok_or_else(|| Fault::new("the plan masks before it opens covers"))?;
+        cover.put(target.as_fd()).call(|| format!("move_mount({path:?})"))
+    }
+}
+
+impl Cover {
+    fn put(&mut self, target: BorrowedFd<'_>) -> Result<(), Errno> {
+        if self.attached {
+            return move_onto(clone_mount(self.tree.as_fd())?.as_fd(), target);
+        }
+        move_onto(self.tree.as_fd(), target)?;
+        self.attached = true;
         Ok(())
     }
 }
 
-fn clone_mount(of: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+fn clone_mount(of: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    rustix::mount::open_tree(of, "", flags).call(|| "open_tree(one mount)")
+    rustix::mount::open_tree(of, "", flags)
 }
 
-fn empty_tmpfs() -> Result<OwnedFd, Fault> {
+fn empty_tmpfs(label: Option<&(String, String)>) -> Result<OwnedFd, Fault> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).call(|| "fsopen(\"tmpfs\")")?;
-    for (key, value) in [("nr_blocks", "1"), ("nr_inodes", "1")] {
+    let label = label.map(|(key, value)| (key.as_str(), value.as_str()));
+    for (key, value) in [("nr_blocks", "1"), ("nr_inodes", "1")].into_iter().chain(label) {
         rustix::mount::fsconfig_set_string(&context, key, value)
             .call(|| format!("fsconfig({key}={value})"))?;
     }
@@ -189,18 +217,6 @@ fn empty_tmpfs() -> Result<OwnedFd, Fault> {
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr).call(|| "fsmount(tmpfs)")
-}
-
-/// The container's /dev/null, if that is what it is: an image may have put anything there, and a
-/// bind of it would show that in place of the masked file (CVE-2025-31133).
-fn open_null(root: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
-    let says = || "masking with the container's /dev/null";
-    let null = path::open(root, Path::new("dev/null"), OFlags::PATH | OFlags::NOFOLLOW).call(says)?;
-    if !is_null(null.as_fd())? {
-        return Err(Fault::new("/dev/null of the container is not the null device")
-            .hint("mount a tmpfs on /dev, or take what stands at dev/null out of the image"));
-    }
-    Ok(null)
 }
 
 /// Whether this is character device 1:3.

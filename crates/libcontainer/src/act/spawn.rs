@@ -8,9 +8,10 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, set_parent_process_death_signal, waitid};
 
-use super::namespace::{Joined, Visit};
+use super::namespace::{self, Joined, Visit};
+use super::procfs;
 use crate::error::{Call, Fault};
-use crate::plan::namespaces::Kind;
+use crate::plan::namespaces::{Kind, Range};
 use crate::sys::process::{Fork, clone3, exit_now, setns};
 
 /// What the new process is born with.
@@ -142,6 +143,31 @@ fn spawn_through_user_namespace(birth: &Birth<'_>) -> Result<Born, Fault> {
         Ok(errno) if errno != 0 => Err(Fault::call(second, Errno::from_raw_os_error(errno))),
         _ => Err(Fault::new("the process that joins the user namespace died")),
     }
+}
+
+/// A user namespace for nothing but its maps: what an id-mapped mount is told by. A process lives in
+/// it until it has been opened.
+pub fn user_namespace(uid_map: &[Range], gid_map: &[Range]) -> Result<OwnedFd, Fault> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).call(|| "pipe2")?;
+    let new = Kind::User.flag();
+    let holder = match clone3(new, None).call(|| clone_says(new)).map_err(clone_hint)? {
+        Fork::Parent { pid, pidfd } => Child { pid, pidfd },
+        Fork::Child => {
+            drop(write);
+            // Killed, or the other end is gone with this process's parent.
+            let _ = rustix::io::read(&read, &mut [0; 1]);
+            exit_now(0);
+        }
+    };
+    let open = || {
+        let proc = procfs::host()?;
+        namespace::write_maps(proc.as_fd(), holder.pid, uid_map, gid_map, false)?;
+        namespace::of(proc.as_fd(), holder.pid, Kind::User)
+    };
+    let opened = open();
+    holder.kill();
+    drop(write);
+    opened.map(|joined| joined.fd)
 }
 
 /// Takes over the descriptor that the helper left in the shared table.

@@ -20,9 +20,21 @@ pub const SECCOMP_RECEIVER: &str = "run.oci.seccomp.receiver";
 /// The value `1`: a name that is no system call is a fault of the profile.
 pub const UNKNOWN_SYSCALLS: &str = "run.oci.seccomp_fail_unknown_syscall";
 
+/// Which of SELinux's words linux.mountLabel follows; podman says so for its volumes.
+pub const LABEL_KIND: &str = "run.oci.mount_context_type";
+/// The words of SELinux (mount(8)).
+pub const LABEL_KINDS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+
 /// All of them, sorted: who lets others write annotations has to think of these.
-pub const ALL: &[&str] =
-    &[HOOKS_STDERR, HOOKS_STDOUT, KEEP_GROUPS, PIDFD_RECEIVER, SECCOMP_RECEIVER, UNKNOWN_SYSCALLS];
+pub const ALL: &[&str] = &[
+    HOOKS_STDERR,
+    HOOKS_STDOUT,
+    KEEP_GROUPS,
+    LABEL_KIND,
+    PIDFD_RECEIVER,
+    SECCOMP_RECEIVER,
+    UNKNOWN_SYSCALLS,
+];
 
 /// What the annotations of a configuration ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +49,8 @@ pub struct Annotations {
     pub seccomp_receiver: Option<PathBuf>,
     /// See [`UNKNOWN_SYSCALLS`].
     pub unknown_syscalls_fail: bool,
+    /// See [`LABEL_KIND`].
+    pub label_kind: Option<&'static str>,
 }
 
 /// Where hooks write to, if not into the error message of one that fails.
@@ -62,6 +76,7 @@ impl Annotations {
                 HOOKS_STDOUT => asked.hooks.stdout = path(key, value, problems),
                 HOOKS_STDERR => asked.hooks.stderr = path(key, value, problems),
                 PIDFD_RECEIVER => asked.pidfd_receiver = path(key, value, problems),
+                LABEL_KIND => asked.label_kind = label_kind(value, problems),
                 SECCOMP_RECEIVER => asked.seccomp_receiver = path(key, value, problems),
                 _ => {}
             }
@@ -90,4 +105,15 @@ fn path(key: &str, value: &str, problems: &mut Vec<Problem>) -> Option<PathBuf> 
         return None;
     }
     Some(value.into())
+}
+
+fn label_kind(value: &str, problems: &mut Vec<Problem>) -> Option<&'static str> {
+    let known = LABEL_KINDS.into_iter().find(|kind| *kind == value);
+    if known.is_none() {
+        problems.push(
+            Problem::new(format!("annotations.{LABEL_KIND}"), format!("{value:?} is no kind of label"))
+                .hint("context, fscontext, defcontext or rootcontext"),
+        );
+    }
+    known
 }

@@ -25,6 +25,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod step;
 mod sysctl;
+mod tree;
 
 use std::path::{Component, Path, PathBuf};
 
@@ -34,11 +35,10 @@ use annotations::Annotations;
 use caps::CapSet;
 use cgroup::{CgroupLayout, Place};
 use hooks::Hooks;
-use mounts::{Opener, Setting, What};
+use mounts::{IdMap, Links, Opener};
 use namespaces::{Kind, Namespaces};
 use problem::Problem;
 use process::{Around, Payload};
-use propagation::Propagation;
 use rdt::Rdt;
 use resources::Limits;
 use sched::{MemoryPolicy, Scheduling};
@@ -79,7 +79,7 @@ pub struct Request {
     pub notify: Option<PathBuf>,
 }
 
-/// A bind mount's source, in the order of [`What::Bind::index`].
+/// A bind mount's source, in the order of `index` of [`mounts::What::Bind`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// `mounts[3]`.
@@ -88,6 +88,10 @@ pub struct Source {
     pub path: PathBuf,
     /// With all that is mounted below it.
     pub recursive: bool,
+    /// What it means if it is a symbolic link.
+    pub links: Links,
+    /// Other owners.
+    pub idmap: Option<IdMap>,
     /// Who opens it.
     pub opener: Opener,
 }
@@ -155,7 +159,7 @@ impl Plan {
         let rootfs = rootfs(spec, &request.bundle, &mut problems);
         let annotations = Annotations::of(spec.annotations().iter().flatten(), &mut problems);
         let namespaces = namespaces::plan(linux, &mut problems);
-        refuse(spec, linux, &mut problems);
+        refuse(spec, &mut problems);
         let rootless = host.euid != 0;
         if rootless && !namespaces.has(Kind::User) {
             problems.push(
@@ -216,7 +220,7 @@ impl Plan {
             (true, _) => Opener::Init,
         };
         if namespaces.has(Kind::Mount) {
-            let tree = Tree {
+            let tree = tree::Tree {
                 spec,
                 linux,
                 process,
@@ -225,10 +229,11 @@ impl Plan {
                 namespaces: &namespaces,
                 rootfs: &rootfs,
                 opener,
+                annotations: &annotations,
             };
-            tree.steps(&hooks, &mut steps, &mut sources, &mut problems);
+            tree.steps(&hooks, &mut steps, &mut sources, &mut problems, &mut warnings);
         } else {
-            without_mount_namespace(spec, linux, &rootfs, &hooks, &mut steps, &mut problems);
+            tree::without_mount_namespace(spec, linux, &rootfs, &hooks, &mut steps, &mut problems);
         }
         sysctl::steps(linux, &namespaces, &mut steps, &mut problems);
 
@@ -307,131 +312,6 @@ impl Plan {
     }
 }
 
-/// The part of a plan that happens in a mount namespace of the container's own.
-struct Tree<'a> {
-    spec: &'a Spec,
-    linux: Option<&'a Linux>,
-    process: Option<&'a Process>,
-    host: &'a Host,
-    request: &'a Request,
-    namespaces: &'a Namespaces,
-    rootfs: &'a Path,
-    opener: Opener,
-}
-
-impl Tree<'_> {
-    fn steps(
-        &self,
-        hooks: &Hooks,
-        steps: &mut Vec<Step>,
-        sources: &mut Vec<Source>,
-        problems: &mut Vec<Problem>,
-    ) {
-        let root = root_propagation(self.linux, problems);
-        // Slave: what the host mounts later still shows, what the container mounts never reaches the host.
-        let base = Propagation { recursive: true, flag: root.map_or(libc::MS_SLAVE, |p| p.flag) };
-        let base = if base.flag == libc::MS_UNBINDABLE {
-            Propagation { flag: libc::MS_PRIVATE, ..base }
-        } else {
-            base
-        };
-        let origin = if root.is_some() { "linux.rootfsPropagation" } else { "default" };
-        steps.push(Step::new(origin, Action::SetPropagation { propagation: base }));
-        steps.push(Step::new(
-            "root.path",
-            Action::AttachRootfs { path: self.rootfs.to_owned(), shared: base.flag == libc::MS_SHARED },
-        ));
-        let user = self.namespaces.has(Kind::User);
-        let setting = Setting {
-            cgroup_namespace: self.namespaces.has(Kind::Cgroup),
-            cgroup_v2: matches!(self.host.cgroups, CgroupLayout::V2),
-            opener: self.opener,
-            base,
-            bundle: self.request.bundle.clone(),
-        };
-        let none = Vec::new();
-        let list = self.spec.mounts().as_ref().unwrap_or(&none);
-        let mut dev_is_bound = false;
-        for (n, mount) in mounts::plan(list, &setting, problems) {
-            let origin = format!("mounts[{n}]");
-            let on_dev = mount.target == Path::new("/dev");
-            if let What::Bind { source, recursive, opener, .. } = &mount.what {
-                dev_is_bound |= on_dev;
-                sources.push(Source {
-                    origin: origin.clone(),
-                    path: source.clone(),
-                    recursive: *recursive,
-                    opener: *opener,
-                });
-            }
-            steps.push(Step::new(origin, Action::Mount(mount)));
-        }
-        if let (Some(dir), Some(_)) = (&self.request.notify, self.process) {
-            let (origin, mount) = (notify::ORIGIN, notify::mount(dir.clone(), self.opener, sources.len()));
-            let source = Source {
-                origin: origin.to_owned(),
-                path: dir.clone(),
-                recursive: false,
-                opener: self.opener,
-            };
-            sources.push(source);
-            steps.push(Step::new(origin, Action::Mount(mount)));
-        }
-        // Somebody else's /dev is taken as it is.
-        if !dev_is_bound {
-            nodes::devices(self.linux, user, steps, problems);
-        }
-        if let Some(console) = self.process.and_then(|p| process::console(p, true)) {
-            steps.push(Step::new("process.terminal", Action::OpenConsole(console)));
-        }
-        steps.push(Step::new("default", Action::AwaitRuntimeHooks));
-        steps.extend(hooks.of_init());
-        let enter = match self.request.no_pivot {
-            true => Action::MoveRoot,
-            false => Action::PivotRoot { shared: base.flag == libc::MS_SHARED },
-        };
-        steps.push(Step::new("root.path", enter));
-        if let Some(propagation) = root {
-            steps.push(Step::new("linux.rootfsPropagation", Action::SetRootPropagation { propagation }));
-        }
-        if self.spec.root().as_ref().is_some_and(|r| r.readonly().unwrap_or(false)) {
-            steps.push(Step::new("root.readonly", Action::MakeRootReadonly));
-        }
-        nodes::covered(self.linux, steps, problems);
-    }
-}
-
-/// What needs mounts is refused where they would be the host's.
-fn without_mount_namespace(
-    spec: &Spec,
-    linux: Option<&Linux>,
-    rootfs: &Path,
-    hooks: &Hooks,
-    steps: &mut Vec<Step>,
-    problems: &mut Vec<Problem>,
-) {
-    let filled = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
-    let needs = [
-        ("mounts", spec.mounts().as_ref().is_some_and(|m| !m.is_empty())),
-        ("root.readonly", spec.root().as_ref().is_some_and(|r| r.readonly().unwrap_or(false))),
-        ("linux.maskedPaths", linux.is_some_and(|l| filled(l.masked_paths()))),
-        ("linux.readonlyPaths", linux.is_some_and(|l| filled(l.readonly_paths()))),
-        ("linux.rootfsPropagation", linux.is_some_and(|l| l.rootfs_propagation().is_some())),
-        ("process.terminal", spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false))),
-    ];
-    for (property, asked) in needs {
-        if asked {
-            problems.push(
-                Problem::new(property, "needs a mount namespace of the container's own")
-                    .hint("add {\"type\": \"mount\"} to linux.namespaces"),
-            );
-        }
-    }
-    steps.push(Step::new("default", Action::AwaitRuntimeHooks));
-    steps.extend(hooks.of_init());
-    steps.push(Step::new("root.path", Action::Chroot { path: rootfs.to_owned() }));
-}
-
 /// linux.personality: PER_LINUX or PER_LINUX32 (personality(2)); the spec defines no flags yet.
 fn personality(linux: Option<&Linux>, warnings: &mut Vec<Problem>) -> u32 {
     use oci_spec::runtime::LinuxPersonalityDomain;
@@ -480,33 +360,9 @@ fn names(spec: &Spec, namespaces: &Namespaces, steps: &mut Vec<Step>, problems: 
     name("domainname", spec.domainname(), |name| Action::SetDomainname { name });
 }
 
-fn root_propagation(linux: Option<&Linux>, problems: &mut Vec<Problem>) -> Option<Propagation> {
-    let word = linux?.rootfs_propagation().as_deref().filter(|w| !w.is_empty())?;
-    let (recursive, plain) = match word.strip_prefix('r') {
-        Some(rest) => (true, rest),
-        None => (false, word),
-    };
-    let flag = match plain {
-        "shared" => libc::MS_SHARED,
-        "slave" => libc::MS_SLAVE,
-        "private" => libc::MS_PRIVATE,
-        "unbindable" => libc::MS_UNBINDABLE,
-        _ => {
-            problems.push(
-                Problem::new("linux.rootfsPropagation", format!("{word:?} is no propagation"))
-                    .hint("shared, slave, private or unbindable, or one of them with an r before it"),
-            );
-            return None;
-        }
-    };
-    Some(Propagation { flag, recursive })
-}
-
 /// Properties that this version does not act on are refused, so that nobody relies on them.
-fn refuse(spec: &Spec, linux: Option<&Linux>, problems: &mut Vec<Problem>) {
-    let some = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
-    let asked =
-        [("linux.mountLabel", linux.is_some_and(|l| some(l.mount_label()))), ("vm", spec.vm().is_some())];
+fn refuse(spec: &Spec, problems: &mut Vec<Problem>) {
+    let asked = [("vm", spec.vm().is_some())];
     for (property, asked) in asked {
         if asked {
             problems.push(Problem::new(property, "is not supported yet"));

@@ -228,10 +228,14 @@ fn id_map(
         // A joined user namespace brings its own maps; engines repeat them here.
         return Vec::new();
     }
-    let mut ranges: Vec<Range> = Vec::with_capacity(mappings.len());
-    for (n, mapping) in mappings.iter().enumerate() {
-        let range =
-            Range { container: mapping.container_id(), host: mapping.host_id(), size: mapping.size() };
+    let range = |m: &LinuxIdMapping| Range { container: m.container_id(), host: m.host_id(), size: m.size() };
+    checked_ranges(&property, mappings.iter().map(range).collect(), problems)
+}
+
+/// Ranges that the kernel takes as one map: of at least one id each, and none twice.
+pub(super) fn checked_ranges(property: &str, asked: Vec<Range>, problems: &mut Vec<Problem>) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::with_capacity(asked.len());
+    for (n, range) in asked.into_iter().enumerate() {
         let at = |leaf: &str| format!("{property}[{n}].{leaf}");
         if range.size == 0 {
             problems.push(Problem::new(at("size"), "must be at least 1"));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use linux_raw_sys::general as raw;
 
-use super::mounts::{Flags, Mount, Opener, What};
+use super::mounts::{Flags, Links, Mount, Opener, What};
 use super::process::Payload;
 use super::propagation::Propagation;
 
@@ -23,7 +23,15 @@ pub(super) fn mount(dir: PathBuf, opener: Opener, index: usize) -> Mount {
         raw::MOUNT_ATTR_RDONLY | raw::MOUNT_ATTR_NOSUID | raw::MOUNT_ATTR_NODEV | raw::MOUNT_ATTR_NOEXEC;
     Mount {
         target: INSIDE.into(),
-        what: What::Bind { source: dir, recursive: false, opener, index },
+        target_itself: false,
+        what: What::Bind {
+            source: dir,
+            recursive: false,
+            links: Links::Followed,
+            idmap: None,
+            opener,
+            index,
+        },
         attr: Flags { set: set.into(), clear: 0 },
         recursive: Flags::default(),
         propagation: vec![Propagation { flag: libc::MS_PRIVATE, recursive: false }],

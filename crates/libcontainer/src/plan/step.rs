@@ -87,6 +87,8 @@ pub enum Action {
     MakeRootReadonly,
     /// A bind of the path on itself, read-only.
     MakeReadonly { path: PathBuf },
+    /// The host's null device and, made when it is needed, an empty directory: what masked paths show.
+    OpenCovers { label: Option<(String, String)> },
     /// Something empty above the path.
     Mask { path: PathBuf },
     /// A line for /proc/sys, through a procfs of our own.
@@ -304,6 +306,7 @@ impl fmt::Display for Action {
             Self::SetRootPropagation { propagation } => write!(f, "make the root mount {propagation}"),
             Self::MakeRootReadonly => f.write_str("make the root mount read-only"),
             Self::MakeReadonly { path } => write!(f, "make {} read-only", path.display()),
+            Self::OpenCovers { .. } => f.write_str("open the host's /dev/null, to cover masked files with"),
             Self::Mask { path } => write!(f, "mask {}", path.display()),
             Self::WriteSysctl { name, value } => write!(f, "set sysctl {name} to {value:?}"),
             Self::ReadSetgroups => f.write_str("read whether this user namespace allows setgroups"),
