@@ -25,6 +25,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod step;
 mod sysctl;
+pub mod systemd;
 mod tree;
 
 use std::path::{Component, Path, PathBuf};
