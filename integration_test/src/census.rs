@@ -90,6 +90,9 @@ fn look(tag: &str, dir: &Path) -> Vec<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     left.extend(mounts.lines().filter(|line| line.contains(tag)).map(|line| format!("mount {line}")));
     left.extend(host::cgroups_named(tag).iter().map(|path| format!("cgroup {}", path.display())));
+    if host::by_systemd() {
+        left.extend(host::units_named(tag).iter().map(|unit| format!("unit {unit}")));
+    }
     files(&dir.join("state"), &mut left);
     left
 }

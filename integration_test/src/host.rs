@@ -22,14 +22,40 @@ impl Host {
         if Path::new(TREE).join("cgroup.controllers").exists() { Self::V2 } else { Self::V1 }
     }
 
-    /// The directory of a cgroup for one controller (v2 has one for all).
+    /// The directory of a container's cgroup for one controller (v2 has one for all).
     pub fn cgroup(self, controller: &str, path: &str) -> PathBuf {
         let tree = match self {
             Self::V1 => Path::new(TREE).join(controller),
             Self::V2 => PathBuf::from(TREE),
         };
-        tree.join(path.trim_start_matches('/'))
+        match path.trim_start_matches('/') {
+            id if by_systemd() && !id.contains('/') => tree.join(format!("system.slice/{id}.scope")),
+            path => tree.join(path),
+        }
     }
+}
+
+/// Whether containers get their cgroups from systemd: SOUTE_CGROUP_DRIVER=systemd.
+pub fn by_systemd() -> bool {
+    std::env::var_os("SOUTE_CGROUP_DRIVER").is_some_and(|driver| driver == "systemd")
+}
+
+/// A cgroupsPath for a container of this id, as the driver wants it.
+pub fn cgroups_path(id: &str) -> String {
+    if by_systemd() { format!("system.slice::{id}") } else { format!("/{id}") }
+}
+
+/// Whether systemd runs this machine (sd_booted(3)).
+pub fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").exists()
+}
+
+/// The units whose name contains `word`, as systemd lists them: running, failed, any.
+pub fn units_named(word: &str) -> Vec<String> {
+    let list = ["list-units", "--all", "--plain", "--no-legend", "--no-pager"];
+    let out = std::process::Command::new("systemctl").args(list).arg(format!("*{word}*")).output();
+    let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+    text.lines().map(|line| line.trim().to_owned()).collect()
 }
 
 /// The controllers that a container can be limited by: v1 hierarchies that are mounted, or

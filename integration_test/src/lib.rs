@@ -19,7 +19,8 @@
 //!
 //! Environment: `RUNTIME` is the runtime under test (else the soute that cargo built),
 //! `SOUTE_SKIPS` a file to which skips are appended, `SOUTE_TIMEOUT` the seconds after
-//! which a command is killed (20).
+//! which a command is killed (20). `SOUTE_CGROUP_DRIVER=systemd` runs every container with
+//! `--systemd-cgroup`, in a scope `ID.scope` of system.slice.
 
 mod agent;
 mod bundle;
@@ -39,7 +40,7 @@ pub use agent::{Agent, Notified};
 pub use bundle::Bundle;
 pub use command::{Out, Running, children_cpu};
 pub use console::Listener;
-pub use host::{Host, controllers};
+pub use host::{Host, by_systemd, cgroups_path, controllers, has_systemd, units_named};
 pub use test::{Flavor, Test, container_test, note_skip};
 pub use treasure::{SECRET, Treasure, mounts_of_the_host};
 
@@ -51,6 +52,17 @@ macro_rules! skip {
         $crate::note_skip(&format!($($why)*));
         return;
     }};
+}
+
+/// Ends the test as skipped where systemd makes the cgroups: it is about paths, which only our own
+/// driver takes.
+#[macro_export]
+macro_rules! cgroupfs_only {
+    () => {
+        if $crate::by_systemd() {
+            $crate::skip!("it is about paths of groups, which the systemd driver does not take");
+        }
+    };
 }
 
 /// Ends the test as skipped where the runtime says itself that it does not do this yet.

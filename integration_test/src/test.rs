@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::canary::Canary;
 use crate::command::{self, Running, ours};
-use crate::{Bundle, Host, Listener, Out, census, known};
+use crate::{Bundle, Host, Listener, Out, by_systemd, census, cgroups_path, known};
 
 /// Whose program the runtime under test is, by the first line of `--version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,14 +203,14 @@ impl Test {
         self.global.replace(words.iter().map(|word| (*word).to_owned()).collect());
     }
 
-    /// A fresh bundle, with a cgroup `/ID`.
+    /// A fresh bundle, with a cgroup `/ID` (or the unit `ID.scope`).
     pub fn bundle(&self) -> Bundle {
         self.bundle_for(&self.id)
     }
 
     /// A fresh bundle whose cgroup is that of another id.
     pub fn bundle_for(&self, id: &str) -> Bundle {
-        Bundle::new(self.scratch("bundle"), &self.payload, &format!("/{id}"))
+        Bundle::new(self.scratch("bundle"), &self.payload, &cgroups_path(id))
     }
 
     /// A path in the scratch directory that is not taken.
@@ -234,7 +234,8 @@ impl Test {
                 command
             }
         };
-        command.arg("--root").arg(self.root()).args(&*self.global.borrow()).args(args);
+        command.arg("--root").arg(self.root()).args(by_systemd().then_some("--systemd-cgroup"));
+        command.args(&*self.global.borrow()).args(args);
         command.current_dir(&self.dir).stdin(self.nothing());
         command
     }

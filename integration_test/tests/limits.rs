@@ -412,6 +412,7 @@ fn the_process_is_in_every_group() {
 #[test]
 fn a_deep_cgroups_path() {
     container_test(|t| {
+        integration_test::cgroupfs_only!();
         let path = format!("/{0}-top/{0}", t.id());
         let bundle = t.bundle().set("/linux/cgroupsPath", path.as_str());
         t.create(&bundle).ok();
@@ -437,6 +438,7 @@ fn remove(t: &Test, path: &str) {
 #[test]
 fn a_relative_cgroups_path_and_none() {
     container_test(|t| {
+        integration_test::cgroupfs_only!();
         t.create(&t.bundle().set("/linux/cgroupsPath", t.id())).ok();
         let text = fs::read_to_string(format!("/proc/{}/cgroup", t.pid())).unwrap();
         assert!(text.contains(t.id()), "{text}");
@@ -454,6 +456,7 @@ fn a_relative_cgroups_path_and_none() {
 #[test]
 fn a_cgroups_path_that_climbs_stays_below() {
     container_test(|t| {
+        integration_test::cgroupfs_only!();
         let outside = format!("/tmp/{}-outside", t.id());
         for path in [format!("/../../../..{outside}"), format!("/x/../../../../..{outside}")] {
             t.create(&t.bundle().set("/linux/cgroupsPath", path.as_str()));
@@ -473,6 +476,7 @@ fn a_cgroups_path_that_climbs_stays_below() {
 #[test]
 fn a_cgroups_path_that_is_the_root_is_refused() {
     container_test(|t| {
+        integration_test::cgroupfs_only!();
         if t.flavor() != Flavor::Soute {
             skip!("runc 1.1 puts its device program on the host's root group, for all processes");
         }
@@ -489,6 +493,7 @@ fn a_cgroups_path_that_is_the_root_is_refused() {
 #[test]
 fn a_group_with_processes_in_it_is_refused() {
     container_test(|t| {
+        integration_test::cgroupfs_only!();
         t.up(t.bundle());
         let other = t.named("b");
         let bundle = t.bundle_for(t.id()).asks(&["pid"]);

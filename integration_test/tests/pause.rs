@@ -127,6 +127,7 @@ fn pause_and_resume_in_the_wrong_state() {
 #[test]
 fn a_group_above_that_is_frozen_is_told() {
     container_test(|t| {
+        integration_test::cgroupfs_only!();
         if t.flavor() != Flavor::Soute {
             skip!("a finding about soute's words");
         }

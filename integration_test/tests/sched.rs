@@ -33,7 +33,7 @@ fn every_policy_is_in_force() {
 
 /// Real-time bandwidth, where groups must have some.
 fn with_time(t: &Test, bundle: Bundle) -> Bundle {
-    let bundle = bundle.set("/linux/cgroupsPath", format!("/{}", t.id()));
+    let bundle = bundle.set("/linux/cgroupsPath", integration_test::cgroups_path(t.id()));
     match std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
         true => bundle.set("/linux/resources/cpu/realtimeRuntime", 1000),
         false => bundle,

@@ -112,7 +112,7 @@ fn a_hundred_containers_are_listed() {
         let ids: Vec<String> = (0..count).map(|number| t.named(&format!("{number:03}"))).collect();
         let bundle = t.bundle();
         for id in &ids {
-            let bundle = bundle.clone().set("/linux/cgroupsPath", format!("/{id}"));
+            let bundle = bundle.clone().set("/linux/cgroupsPath", integration_test::cgroups_path(id));
             bundle.save();
             t.call(&["create", "--bundle", bundle.dir().to_str().unwrap(), id]).ok();
         }

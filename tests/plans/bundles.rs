@@ -8,6 +8,7 @@ use libcontainer::bundle::{parse_process, parse_spec};
 use libcontainer::plan::caps::CapSet;
 use libcontainer::plan::cgroup::{CgroupLayout, Hierarchy};
 use libcontainer::plan::exec::{ExecPlan, Inside};
+use libcontainer::plan::systemd::Manager;
 use libcontainer::plan::{Host, Plan, Request};
 use serde_json::{Value, json};
 
@@ -78,6 +79,12 @@ impl Case {
 
     fn on(mut self, host: Host) -> Self {
         self.host = host;
+        self
+    }
+
+    /// With the systemd driver.
+    fn by(mut self, manager: Manager) -> Self {
+        self.request.systemd = Some(manager);
         self
     }
 
@@ -251,7 +258,12 @@ pub fn all() -> Vec<Case> {
             r.no_cgroup = true;
         }),
         Case::small("limits-v1").on(host(0, Cgroups::V1)).with("/linux/resources", limits.clone()),
-        Case::small("limits-v2").with("/linux/resources", limits),
+        Case::small("limits-v2").with("/linux/resources", limits.clone()),
+        Case::small("systemd")
+            .with("/linux/resources", limits)
+            .with("/linux/cgroupsPath", json!("pods-burstable.slice:engine:web"))
+            .with("/annotations", json!({ "org.systemd.property.TimeoutStopSec": "uint64 10" }))
+            .by(Manager::System),
         Case::small("time-namespace")
             .with("/linux/namespaces", namespaces(&["pid", "mount", "time", "uts"]))
             .with("/linux/timeOffsets", json!({ "monotonic": { "secs": 100 }, "boottime": { "secs": -5, "nanosecs": 1 } })),

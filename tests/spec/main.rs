@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use libcontainer::bundle::parse_spec;
 use libcontainer::plan::caps::CapSet;
 use libcontainer::plan::cgroup::CgroupLayout;
+use libcontainer::plan::systemd::Manager;
 use libcontainer::plan::{Host, Plan, Request};
 use oci_spec::runtime::{Features, Spec, State};
 use serde_json::{Value, json};
@@ -230,8 +231,13 @@ fn planned(spec: Value) -> Result<Plan, Vec<String>> {
 }
 
 fn plan_of(spec: &Spec) -> Result<Plan, Vec<String>> {
+    plan_by(None, spec)
+}
+
+/// With the systemd driver where one is named.
+fn plan_by(systemd: Option<Manager>, spec: &Spec) -> Result<Plan, Vec<String>> {
     let host = Host { euid: 0, capabilities: CapSet(u64::MAX), cgroups: CgroupLayout::V2 };
-    let request = Request { id: "web".into(), bundle: "/b".into(), ..Request::default() };
+    let request = Request { id: "web".into(), bundle: "/b".into(), systemd, ..Request::default() };
     Plan::new(spec, &host, &request).map_err(|problems| problems.into_iter().map(|p| p.property).collect())
 }
 

@@ -31,7 +31,7 @@ use crate::cgroup;
 use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status, notify_dir};
 use crate::context::{CgroupDriver, Context};
 use crate::delete;
-use crate::error::{Call, Error, Fault, Kind, Result};
+use crate::error::{Call, Error, Fault, Result};
 use crate::host;
 use crate::init::{self, Init};
 use crate::newborn::{
@@ -41,6 +41,7 @@ use crate::newborn::{
 use crate::plan::namespaces::Kind as Namespace;
 use crate::plan::rdt::Rdt;
 use crate::plan::step::{Action, HookKind, Step};
+use crate::plan::systemd::Manager;
 use crate::plan::{Host, Plan, Request, seccomp};
 use crate::sources::{self, Sent};
 use crate::store::{Lock, Store, check_id};
@@ -88,13 +89,6 @@ pub fn create(context: &Context, request: &CreateRequest) -> Result<()> {
 /// Reads the bundle and makes the plan: what `explain` prints and [`create`] runs.
 pub(crate) fn plan(context: &Context, request: &CreateRequest) -> Result<(Bundle, Host, Plan)> {
     check_id(&request.id)?;
-    if context.cgroup_driver == CgroupDriver::Systemd {
-        return Err(Error::new(
-            Kind::Config,
-            "--systemd-cgroup: the systemd cgroup driver is not supported yet",
-        )
-        .hint("leave it out: the cgroupfs driver makes the groups itself"));
-    }
     // Faults of form leave harmless values behind, so that those of sense are found as well.
     let bundle = Bundle::examine(&request.bundle, request.config.as_deref())?;
     let no_cgroup = context.cgroup_driver == CgroupDriver::Disabled;
@@ -102,6 +96,7 @@ pub(crate) fn plan(context: &Context, request: &CreateRequest) -> Result<(Bundle
         id: request.id.clone(),
         bundle: bundle.dir.clone(),
         no_cgroup,
+        systemd: (context.cgroup_driver == CgroupDriver::Systemd).then(|| manager(context)),
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds,
@@ -118,6 +113,14 @@ pub(crate) fn plan(context: &Context, request: &CreateRequest) -> Result<(Bundle
         tracing::warn!("{warning}");
     }
     Ok((bundle, host, plan))
+}
+
+/// The systemd that may be asked for a unit.
+fn manager(context: &Context) -> Manager {
+    match context.rootless.unwrap_or_else(cgroup::user_systemd) {
+        true => Manager::User,
+        false => Manager::System,
+    }
 }
 
 /// From nothing to a container whose init waits for start. The caller's descriptors have been seen
@@ -234,6 +237,10 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         if rootless {
             undumpable()?;
         }
+        if let Some(scope) = &plan.scope {
+            group.enter(scope, child.get().pid, &plan.limits)?;
+            claim.made(group.record())?;
+        }
         group.limit_late(&plan.limits)?;
         parent.go()?;
         parent.converse(&claim, terminal)?
@@ -266,6 +273,9 @@ fn clone_flags(plan: &Plan) -> u64 {
 
 /// The groups as they will be made. One that the configuration names must be had.
 fn cgroup_record(bundle: &Bundle, host: &Host, plan: &Plan) -> Result<cgroup::Record> {
+    if let Some(scope) = &plan.scope {
+        return Ok(cgroup::Record::of_scope(scope));
+    }
     let Some(place) = &plan.place else { return Ok(cgroup::Record::default()) };
     let path = bundle.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
     let named = path.is_some_and(|path| !path.as_os_str().is_empty());

@@ -114,7 +114,12 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
     }
     let (channel, theirs) = Channel::pair().call(|| "socketpair")?;
     let birth = Birth { new: 0, joined: &[], time: None, cgroup: joins.into_cgroup() };
-    let child = match spawn(&birth).map_err(|fault| join_fault(&container, fault))? {
+    let mut attach = false;
+    let born = spawn(&birth).or_else(|fault| {
+        attach = container.record.cgroup.attaches(&fault);
+        if attach { spawn(&Birth { cgroup: None, ..birth }) } else { Err(fault) }
+    });
+    let child = match born.map_err(|fault| join_fault(&container, fault))? {
         Born::Init => {
             drop(channel);
             let tasks = joins.take_tasks();
@@ -140,6 +145,9 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
         Born::Parent(child) => Newborn(Some(child)),
     };
     drop((theirs, joins, root));
+    if attach {
+        container.record.cgroup.attach(child.get().pid)?;
+    }
     if let Some(score) = process.oom_score_adj() {
         newborn::oom_score(procfs::host()?.as_fd(), child.get(), score)?;
     }

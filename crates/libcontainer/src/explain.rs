@@ -78,6 +78,9 @@ fn parent_before(plan: &Plan, out: &mut Out) {
         }
     }
     match &plan.place {
+        None if plan.scope.is_some() => {
+            out.line("linux.cgroupsPath", "make no cgroup yet: systemd wants a process for it");
+        }
         None => out.line("default", "stay in the caller's cgroups: none is made"),
         Some(Place::FromRoot(path)) => {
             out.line("linux.cgroupsPath", &format!("make the cgroup /{path}"));
@@ -86,8 +89,8 @@ fn parent_before(plan: &Plan, out: &mut Out) {
             out.line("linux.cgroupsPath", &format!("make the cgroup {path}, by the caller's own"));
         }
     }
-    for write in plan.limits.writes.iter().filter(|w| !w.late) {
-        out.line(&write.property, &format!("write {} to {}", write.value, write.file));
+    if plan.scope.is_none() {
+        writes(plan, false, out);
     }
     if let Some(rdt) = &plan.rdt {
         out.line("linux.intelRdt", &format!("make or take {rdt}"));
@@ -103,6 +106,12 @@ fn parent_before(plan: &Plan, out: &mut Out) {
             &format!("linux.namespaces[{n}]"),
             &format!("step into the {} namespace {}, and back after clone3", kind.name(), path.display()),
         );
+    }
+}
+
+fn writes(plan: &Plan, late: bool, out: &mut Out) {
+    for write in plan.limits.writes.iter().filter(|w| w.late == late) {
+        out.line(&write.property, &format!("write {} to {}", write.value, write.file));
     }
 }
 
@@ -140,10 +149,17 @@ fn parent_after(plan: &Plan, out: &mut Out) {
     for source in plan.sources.iter().filter(|s| s.opener.sends()) {
         out.line(&source.origin, &format!("open {} below init's root", tree(source)));
     }
-    for write in plan.limits.writes.iter().filter(|w| w.late) {
-        out.line(&write.property, &format!("write {} to {}", write.value, write.file));
+    if let Some(scope) = &plan.scope {
+        let whose = if scope.user { "the user's systemd" } else { "systemd" };
+        let text = format!("have {whose} make {} in {}, around init", scope.name, scope.slice);
+        out.line("linux.cgroupsPath", &text);
+        for property in &scope.properties {
+            out.line(&property.origin, &format!("with {}={}", property.name, property.value));
+        }
+        writes(plan, false, out);
     }
-    if plan.place.is_some() {
+    writes(plan, true, out);
+    if plan.place.is_some() || plan.scope.is_some() {
         let how = match &plan.limits.devices {
             Devices::Open => "allow every device".to_owned(),
             Devices::Lines(lines) => {

@@ -5,17 +5,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, XattrFlags, mkdir, rmdir, setxattr};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::limit::Writer;
-use super::record::{Group, Record};
+use super::record::{Driver, Group, Record};
 use super::remove::PARENT;
-use super::{file, freeze, limit, ordinary_user};
+use super::{NOT_EMPTY, file, freeze, limit, ordinary_user, systemd};
 use crate::error::{Error, Fault, Kind, Result};
 use crate::plan::cgroup::{CGROUPS_PATH, memberships};
 use crate::plan::resources::Limits;
+use crate::plan::systemd::Scope;
 
 /// Matched by callers.
-const NOT_EMPTY: &str = "container's cgroup is not empty";
 const FROZEN: &str = "container's cgroup unexpectedly frozen";
 const ROOTLESS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
 const APPLY: &str = "unable to apply cgroup configuration";
@@ -40,6 +41,10 @@ impl Record {
         if groups.is_empty() && (limits.asked() || named) {
             let property = limits.writes.first().map_or(CGROUPS_PATH, |write| write.property.as_str());
             return Err(Error::new(Kind::Failed, "this host has no cgroups").within(property));
+        }
+        if let Driver::Systemd(_) = driver {
+            let record = Self { driver, groups, named };
+            return Ok(Made { record, dirs: Vec::new(), joins: Vec::new(), warning: None });
         }
         let record = Self { driver, groups: Vec::with_capacity(groups.len()), named };
         let mut made = Made { record, dirs: Vec::new(), joins: Vec::new(), warning: None };
@@ -100,6 +105,17 @@ impl Made {
     /// What the user should be told, once.
     pub fn warning(&self) -> Option<&'static str> {
         self.warning
+    }
+
+    /// With the systemd driver: the unit around init, which waits; and the limits that may stand
+    /// before it goes on.
+    pub fn enter(&mut self, scope: &Scope, init: Pid, limits: &Limits) -> Result<()> {
+        let path = systemd::start(scope, init).map_err(|fault| Error::from(fault).within(APPLY))?;
+        for mut group in std::mem::take(&mut self.record.groups) {
+            group.path.clone_from(&path);
+            self.hold(group)?;
+        }
+        Writer::new(&self.record, &self.dirs, limits).put(limits.writes.iter().filter(|write| !write.late))
     }
 
     /// After clone3: the limits that could have hindered it, and the device rules. Before the

@@ -32,6 +32,7 @@ mod procs;
 mod record;
 mod remove;
 mod stats;
+mod systemd;
 mod update;
 mod watch;
 
@@ -45,6 +46,9 @@ pub use self::stats::Stats;
 pub use self::watch::{Happening, Watch};
 use crate::error::{Call, Fault};
 use crate::plan::cgroup::{CgroupLayout, Hierarchy, memberships};
+
+/// Matched by callers.
+const NOT_EMPTY: &str = "container's cgroup is not empty";
 
 /// Where cgroup file systems are mounted, on every distribution.
 pub const ROOT: &str = "/sys/fs/cgroup";
@@ -113,6 +117,16 @@ fn magic(path: &str) -> Result<Option<i64>, Fault> {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
         Err(errno) => Err(Fault::call(format!("statfs({path:?})"), errno)),
     }
+}
+
+/// Whether the systemd of a user is the one to ask: an ordinary user's own, and under rootless
+/// podman, where we are root only in a user namespace that the user made. Root of a system container
+/// (USER=root) has the container's.
+pub fn user_systemd() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let session = || set("XDG_RUNTIME_DIR") || set("DBUS_SESSION_BUS_ADDRESS");
+    let root = || std::env::var_os("USER").is_some_and(|user| user == "root");
+    !rustix::process::geteuid().is_root() || (ordinary_user() && session() && !root())
 }
 
 /// Whether the kernel may refuse us what root may do: no root, or root of a user namespace.

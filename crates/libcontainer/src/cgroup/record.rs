@@ -12,14 +12,27 @@ use serde::{Deserialize, Serialize};
 use super::{ROOT, file, own_memberships, visible};
 use crate::error::Fault;
 use crate::plan::cgroup::{CgroupLayout, Hierarchy, Place, memberships};
+use crate::plan::systemd::Scope;
 
 /// Who makes the groups.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     /// We do.
     #[default]
     Cgroupfs,
+    /// systemd does, for this unit.
+    Systemd(Unit),
+}
+
+/// A scope of systemd's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// `libpod-web1.scope`
+    pub name: String,
+    /// Whether it is the user's own systemd.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub user: bool,
 }
 
 /// A container's groups: one on v2, one for each hierarchy on v1; none where a container
@@ -95,6 +108,23 @@ impl Record {
             }
         }
         Ok(Self { driver: Driver::Cgroupfs, groups, named })
+    }
+
+    /// The unit, and the group that it will have unless systemd runs in a group of its own.
+    pub fn of_scope(scope: &Scope) -> Self {
+        let own = if scope.user { user_manager(rustix::process::getuid().as_raw()) } else { String::new() };
+        let path = format!("{own}{}", scope.path());
+        let group = Group { root: ROOT.to_owned(), path, controllers: Vec::new(), made: 0, inode: None };
+        let unit = Unit { name: scope.name.clone(), user: scope.user };
+        Self { driver: Driver::Systemd(unit), groups: vec![group], named: true }
+    }
+
+    /// The unit, with the systemd driver.
+    pub(super) fn unit(&self) -> Option<&Unit> {
+        match &self.driver {
+            Driver::Systemd(unit) => Some(unit),
+            Driver::Cgroupfs => None,
+        }
     }
 
     /// The group of the v2 tree: all there is on v2, the one without limits on hybrid hosts.
@@ -179,6 +209,11 @@ impl Group {
         self.path.match_indices('/').map(|(at, _)| &self.path[..at])
     }
 
+    /// Whether there is any directory of this path.
+    pub(super) fn exists(&self) -> bool {
+        access(self.dir(), Access::EXISTS).is_ok()
+    }
+
     /// Whether the directory is the one that was made for this container.
     pub(super) fn is_ours(&self) -> Result<bool, Fault> {
         match statat(CWD, self.dir(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -198,6 +233,11 @@ impl Group {
         };
         Ok((file::inode(&dir) == Ok(inode)).then_some(dir))
     }
+}
+
+/// Where a user's systemd has its groups.
+fn user_manager(uid: u32) -> String {
+    format!("user.slice/user-{uid}.slice/user@{uid}.service/")
 }
 
 #[cfg(test)]

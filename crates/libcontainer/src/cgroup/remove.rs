@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, getxattr, rmdir, unlinkat};
 use rustix::io::{self, Errno};
 
-use super::record::{Group, Record};
+use super::record::{Driver, Group, Record};
 use super::{file, freeze};
 use crate::error::Fault;
 
@@ -24,6 +24,9 @@ impl Record {
     /// stays busy for five seconds is, and the error says who is in it.
     pub fn remove(&self) -> Result<(), Fault> {
         let deadline = Instant::now() + PATIENCE;
+        if let Driver::Systemd(unit) = &self.driver {
+            return self.stop(unit, deadline);
+        }
         let mut fault = None;
         // The v2 tree first: it tells when the last process has gone.
         for group in self.groups.iter().rev() {
@@ -36,7 +39,7 @@ impl Record {
 }
 
 impl Group {
-    fn remove(&self, deadline: Instant) -> Result<(), Fault> {
+    pub(super) fn remove(&self, deadline: Instant) -> Result<(), Fault> {
         if self.inode.is_some() && !self.is_ours()? {
             // Gone, or a stranger's by now.
             self.remove_parents();

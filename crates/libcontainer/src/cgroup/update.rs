@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! look      every file is opened and read first; what says already what is wanted is left alone
+//! unit      the systemd driver's properties, so that systemd writes the same at a daemon-reload
 //! settle    the rest is written; what the kernel refuses for now (memory above memory + swap, a
 //!           quota below its burst) is tried again after the others, until nothing moves any more
 //! devices   last, and by one call on v2
@@ -14,9 +15,9 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
-use super::file;
 use super::limit::{self, Target, Writer};
 use super::record::Record;
+use super::{file, systemd};
 use crate::error::{Call, Error, Fault, Kind, Result};
 use crate::plan::devices;
 use crate::plan::resources::{Devices, Limits, Write};
@@ -34,6 +35,10 @@ impl Record {
         let dirs = self.open_all()?;
         let changes = look(self, &dirs, limits)?;
         let mut written = Vec::new();
+        let former = match self.unit() {
+            Some(unit) => systemd::update(unit, limits, devices)?,
+            None => Vec::new(),
+        };
         let result = settle(&(0..changes.len()).collect::<Vec<_>>(), &mut written, &mut |i| {
             let Target { at, name, value } = &changes[i].target;
             put(&dirs[*at], name, value)
@@ -43,7 +48,18 @@ impl Record {
             Ok(()) if devices => self.update_devices(limits),
             Ok(()) => Ok(()),
         };
-        result.map_err(|error| self.undo(&dirs, &changes, written, error))
+        if let Err(error) = result {
+            if let Some(unit) = self.unit() {
+                systemd::restore(unit, &former);
+                // systemd has written all of its own, and in its own words.
+                written = (0..changes.len()).collect();
+            }
+            return Err(self.undo(&dirs, &changes, written, error));
+        }
+        match self.unit().filter(|_| devices) {
+            Some(unit) => Ok(systemd::update_devices(unit, limits)?),
+            None => Ok(()),
+        }
     }
 
     /// A control file's text, of the group that has the controller; `None` where there is none.
@@ -203,7 +219,8 @@ fn look<'a>(record: &Record, dirs: &[OwnedFd], limits: &'a Limits) -> Result<Vec
                 && key.is_none()
                 && key_of(&it.target.value).is_none())
         });
-        if !says(&text, key, value) {
+        // systemd writes its own idea of a value, whether it differs or not: ours comes after that.
+        if record.unit().is_some() || !says(&text, key, value) {
             changes.push(Change { write, target, former });
         }
     }

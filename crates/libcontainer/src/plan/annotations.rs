@@ -20,6 +20,9 @@ pub const SECCOMP_RECEIVER: &str = "run.oci.seccomp.receiver";
 /// The value `1`: a name that is no system call is a fault of the profile.
 pub const UNKNOWN_SYSCALLS: &str = "run.oci.seccomp_fail_unknown_syscall";
 
+/// What begins with it is a property of the container's unit, with the systemd driver.
+pub const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
+
 /// Which of SELinux's words linux.mountLabel follows; podman says so for its volumes.
 pub const LABEL_KIND: &str = "run.oci.mount_context_type";
 /// The words of SELinux (mount(8)).
@@ -27,6 +30,7 @@ pub const LABEL_KINDS: [&str; 4] = ["context", "fscontext", "defcontext", "rootc
 
 /// All of them, sorted: who lets others write annotations has to think of these.
 pub const ALL: &[&str] = &[
+    SYSTEMD_PROPERTY,
     HOOKS_STDERR,
     HOOKS_STDOUT,
     KEEP_GROUPS,

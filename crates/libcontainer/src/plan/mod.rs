@@ -45,6 +45,7 @@ use resources::Limits;
 use sched::{MemoryPolicy, Scheduling};
 use seccomp::Filter;
 use step::{Action, Hook, Step};
+use systemd::{Asked, Manager, Scope};
 
 /// What this host can do, as plain data: `host.rs` fills it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct Request {
     pub bundle: PathBuf,
     /// No cgroup is to be made or joined.
     pub no_cgroup: bool,
+    /// The systemd that makes the cgroup; none: we do.
+    pub systemd: Option<Manager>,
     /// MS_MOVE and chroot in place of pivot_root.
     pub no_pivot: bool,
     /// The caller's session keyring stays.
@@ -114,6 +117,8 @@ pub struct Plan {
     pub sources: Vec<Source>,
     /// Where the container's group lies; none: it stays in the caller's.
     pub place: Option<Place>,
+    /// The unit whose group it is, with the systemd driver.
+    pub scope: Option<Scope>,
     /// What the container's group is limited to.
     pub limits: Limits,
     /// The class of service of its processes.
@@ -181,10 +186,13 @@ impl Plan {
             }
         };
         warnings.extend(limits.warnings.iter().cloned());
-        let place = Place::new(linux.and_then(|l| l.cgroups_path().as_deref()), &request.id)
-            .map_err(|problem| problems.push(problem))
-            .ok()
-            .filter(|_| !request.no_cgroup);
+        let cgroups_path = linux.and_then(|l| l.cgroups_path().as_deref());
+        let unit = request.systemd.map(|manager| Asked { cgroups_path, id: &request.id, manager });
+        let scope =
+            unit.and_then(|unit| unit.scope(&host.cgroups, &limits, spec.annotations(), &mut problems));
+        let ours = !request.no_cgroup && request.systemd.is_none();
+        let place = ours.then(|| Place::new(cgroups_path, &request.id));
+        let place = place.and_then(|place| place.map_err(|problem| problems.push(problem)).ok());
         let seccomp = linux
             .and_then(|l| l.seccomp().as_ref())
             .and_then(|profile| seccomp::plan(profile, &annotations, &mut problems));
@@ -192,7 +200,8 @@ impl Plan {
         let hooks = Hooks::of(spec, &mut problems);
         // v1 groups and systemd's scope are entered by init itself, so its namespace comes after that.
         let v2 = matches!(host.cgroups, CgroupLayout::V2);
-        let clone_cgroup = namespaces.makes(Kind::Cgroup) && (v2 || request.no_cgroup);
+        let clone_cgroup =
+            namespaces.makes(Kind::Cgroup) && ((v2 && request.systemd.is_none()) || request.no_cgroup);
 
         let mut steps = Vec::with_capacity(64);
         if namespaces.has(Kind::User) {
@@ -284,6 +293,7 @@ impl Plan {
             opener,
             sources,
             place,
+            scope,
             limits,
             rdt,
             oom_score_adj: process.and_then(Process::oom_score_adj),

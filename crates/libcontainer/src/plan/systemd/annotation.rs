@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use super::Property;
 use super::text::parse;
 use super::value::Value;
+use crate::plan::annotations::SYSTEMD_PROPERTY;
 use crate::plan::problem::Problem;
-
-const PREFIX: &str = "org.systemd.property.";
 
 /// Without these the unit would not be the container's any more.
 const OURS: [&str; 4] = ["Delegate", "PIDs", "Slice", "DefaultDependencies"];
@@ -20,18 +19,19 @@ pub(super) fn properties(
 ) -> Vec<Property> {
     let all = annotations.into_iter().flatten();
     let mut ours: Vec<(&str, &str, &str)> = all
-        .filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?, key.as_str(), text.as_str())))
+        .filter_map(|(key, text)| Some((key.strip_prefix(SYSTEMD_PROPERTY)?, key.as_str(), text.as_str())))
         .collect();
     ours.sort_unstable();
     let mut found = Vec::new();
     for (name, key, text) in ours {
-        let origin = format!("annotations[{key:?}]");
+        let origin = format!("annotations.{key}");
         match property(name, text) {
             Ok((name, value)) => found.push(Property { name, value, origin }),
-            Err(says) => problems.push(
-                Problem::new(origin, says)
-                    .hint("the value is a GVariant text: true, 15, uint64 5000000, 'a string', ['a', 'list']"),
-            ),
+            Err(says) => {
+                problems.push(Problem::new(origin, says).hint(
+                    "the value is a GVariant text: true, 15, uint64 5000000, 'a string', ['a', 'list']",
+                ))
+            }
         }
     }
     found

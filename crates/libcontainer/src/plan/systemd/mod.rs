@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use self::value::Value;
-use super::cgroup::CGROUPS_PATH;
+use super::cgroup::{CGROUPS_PATH, CgroupLayout};
 use super::problem::Problem;
 use super::resources::Limits;
 
@@ -22,6 +22,15 @@ pub use self::property::{devices, properties};
 
 /// systemd.unit(5): a name has at most 255 bytes.
 const LONGEST: usize = 255;
+
+/// Which systemd makes the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manager {
+    /// The system's.
+    System,
+    /// The user's own.
+    User,
+}
 
 /// One property of the unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,17 +56,34 @@ pub struct Scope {
     pub properties: Vec<Property>,
 }
 
-impl Scope {
-    /// The unit that a configuration asks for.
-    pub fn new(
-        cgroups_path: Option<&Path>,
-        id: &str,
-        user: bool,
+/// What names the unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// `linux.cgroupsPath`
+    pub cgroups_path: Option<&'a Path>,
+    /// The container's.
+    pub id: &'a str,
+    /// Who makes it.
+    pub manager: Manager,
+}
+
+impl Asked<'_> {
+    /// The unit with its properties; on cgroup v1 limits are in other words, which we do not know.
+    pub fn scope(
+        &self,
+        layout: &CgroupLayout,
         limits: &Limits,
-        annotations: Option<&HashMap<String, String>>,
+        annotations: &Option<HashMap<String, String>>,
         problems: &mut Vec<Problem>,
-    ) -> Option<Self> {
-        let (slice, name) = match names(cgroups_path, id, user) {
+    ) -> Option<Scope> {
+        if *layout != CgroupLayout::V2 {
+            problems.push(
+                Problem::new("--systemd-cgroup", "needs a host with cgroup v2 alone")
+                    .hint("boot with systemd.unified_cgroup_hierarchy=1, or leave it out"),
+            );
+        }
+        let (id, user) = (self.id, self.manager == Manager::User);
+        let (slice, name) = match names(self.cgroups_path, id, user) {
             Ok(names) => names,
             Err(problem) => {
                 problems.push(problem);
@@ -78,13 +104,15 @@ impl Scope {
         if !user {
             all.extend(devices(limits));
         }
-        for asked in annotation::properties(annotations, problems) {
+        for asked in annotation::properties(annotations.as_ref(), problems) {
             all.retain(|it| it.name != asked.name);
             all.push(asked);
         }
-        Some(Self { slice, name, user, properties: all })
+        Some(Scope { slice, name, user, properties: all })
     }
+}
 
+impl Scope {
     /// The unit's group, from the manager's own: `machine.slice/libpod-web1.scope`.
     pub fn path(&self) -> String {
         let mut path = String::new();
@@ -111,8 +139,9 @@ fn names(cgroups_path: Option<&Path>, id: &str, user: bool) -> Result<(String, S
     let text = path.to_string_lossy();
     let parts: Vec<&str> = text.split(':').collect();
     let [slice, prefix, name] = parts[..] else {
-        return Err(problem(format!("{text:?} is not of the form SLICE:PREFIX:NAME"))
-            .hint("with the systemd driver write it as in system.slice:engine:web1, or leave --systemd-cgroup out"));
+        return Err(problem(format!("{text:?} is not of the form SLICE:PREFIX:NAME")).hint(
+            "with the systemd driver write it as in system.slice:engine:web1, or leave --systemd-cgroup out",
+        ));
     };
     let slice = if slice.is_empty() { default } else { slice };
     if let Some(fault) = slice_fault(slice) {
@@ -127,8 +156,9 @@ fn names(cgroups_path: Option<&Path>, id: &str, user: bool) -> Result<(String, S
     }
     let unit = if prefix.is_empty() { format!("{name}.scope") } else { format!("{prefix}-{name}.scope") };
     if !unit.bytes().all(is_valid) {
-        return Err(problem(format!("{unit:?} is not the name of a unit"))
-            .hint("it has letters, digits and : - _ . \\ (systemd.unit(5)); systemd-escape(1) writes others"));
+        return Err(problem(format!("{unit:?} is not the name of a unit")).hint(
+            "it has letters, digits and : - _ . \\ (systemd.unit(5)); systemd-escape(1) writes others",
+        ));
     }
     if unit.len() > LONGEST {
         return Err(problem(format!("{unit:?} is longer than a unit's name may be ({LONGEST} bytes)")));

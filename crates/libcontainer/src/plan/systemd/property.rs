@@ -22,6 +22,10 @@ pub fn properties(writes: &[Write]) -> Vec<Property> {
             _ => (&write.file, &write.value),
         };
         for (name, value) in of_line(file, value.trim()) {
+            // What is not idle has the weight that is set beside it.
+            if file == "cpu.idle" && value == Value::U64(INFINITY) && all.iter().any(|it| it.name == name) {
+                continue;
+            }
             set(&mut all, name, value, &write.property);
         }
     }
@@ -44,8 +48,8 @@ fn set(all: &mut Vec<Property>, name: &str, value: Value, origin: &str) {
 /// What one line is in systemd's words.
 fn of_line(file: &str, line: &str) -> Vec<(&'static str, Value)> {
     let one = |name, value: Option<Value>| value.map(|value| (name, value)).into_iter().collect();
-    // Where 0 is no value for systemd the line alone has to do.
-    let limit = |least| number(line).filter(|it| *it >= least).map(Value::U64);
+    // Where 0 is no value for systemd it gets the least that is one; the line says the rest.
+    let limit = |least| number(line).map(|it| Value::U64(it.max(least)));
     match file {
         "memory.max" => one("MemoryMax", limit(1)),
         "memory.high" => one("MemoryHigh", limit(1)),
@@ -55,8 +59,8 @@ fn of_line(file: &str, line: &str) -> Vec<(&'static str, Value)> {
         "memory.zswap.max" => one("MemoryZSwapMax", limit(0)),
         "pids.max" => one("TasksMax", limit(1)),
         "cpu.weight" => one("CPUWeight", limit(1)),
-        // Its weight of 0 means idle; without it the default comes back.
-        "cpu.idle" if line == "1" => one("CPUWeight", Some(Value::U64(0))),
+        // Its weight of 0 means idle, and none the default.
+        "cpu.idle" => one("CPUWeight", Some(Value::U64(if line == "1" { 0 } else { INFINITY }))),
         "cpu.max" => cpu_max(line),
         "cpuset.cpus" => one("AllowedCPUs", bits(line)),
         "cpuset.mems" => one("AllowedMemoryNodes", bits(line)),

@@ -2,12 +2,15 @@
 use super::property::properties;
 use super::text::parse;
 use super::*;
-use crate::plan::cgroup::CgroupLayout;
 use crate::plan::resources;
+
+const DEFAULT: Asked<'_> = Asked { cgroups_path: None, id: "id", manager: Manager::System };
 
 fn unit(path: Option<&str>, id: &str, user: bool) -> Result<String, String> {
     let mut problems = Vec::new();
-    let scope = Scope::new(path.map(Path::new), id, user, &Limits::default(), None, &mut problems);
+    let manager = if user { Manager::User } else { Manager::System };
+    let asked = Asked { cgroups_path: path.map(Path::new), id, manager };
+    let scope = asked.scope(&CgroupLayout::V2, &Limits::default(), &None, &mut problems);
     scope.map(|it| it.path()).ok_or_else(|| problems[0].says.clone())
 }
 
@@ -26,6 +29,13 @@ fn a_path_names_slice_and_unit() {
     assert_eq!(unit(None, "web1", false).as_deref(), Ok("system.slice/soute-web1.scope"));
     assert_eq!(unit(Some(""), "a+b", false).as_deref(), Ok("system.slice/soute-a\\x2bb.scope"));
     assert_eq!(unit(Some(":x:y"), "id", true).as_deref(), Ok("user.slice/x-y.scope"));
+}
+
+#[test]
+fn a_host_without_cgroup_v2_is_refused() {
+    let mut problems = Vec::new();
+    DEFAULT.scope(&CgroupLayout::None, &Limits::default(), &None, &mut problems);
+    assert_eq!(problems[0].to_string(), "--systemd-cgroup: needs a host with cgroup v2 alone");
 }
 
 #[test]
@@ -105,12 +115,15 @@ fn none_and_nothing_are_told_apart() {
         .replacen("MemoryMax", &format!("MemorySwapMax={infinity}\nMemoryMax"), 1)
     );
     // systemd takes no 0 here; the file does.
-    assert_eq!(of(r#"{"pids": {"limit": 0}}"#), "");
+    assert_eq!(of(r#"{"pids": {"limit": 0}}"#), "TasksMax=uint64 1\n");
+    assert_eq!(of(r#"{"cpu": {"idle": 0}}"#), format!("CPUWeight={infinity}\n"));
+    assert_eq!(of(r#"{"cpu": {"idle": 0, "shares": 1024}}"#), "CPUWeight=uint64 100\n");
 }
 
 #[test]
 fn unified_wins_and_unknown_files_have_no_property() {
-    let text = of(r#"{"memory": {"limit": 1048576}, "unified": {"memory.max": "2097152", "memory.high": "max",
+    let text =
+        of(r#"{"memory": {"limit": 1048576}, "unified": {"memory.max": "2097152", "memory.high": "max",
         "memory.oom.group": "1", "io.max": "8:0 rbps=5 wiops=max\n8:16 rbps=6", "io.weight": "default 50",
         "io.latency": "8:0 target=100", "misc.max": "x 1"}}"#);
     let (max, infinity) = ("MemoryMax=uint64 2097152", "uint64 18446744073709551615");
@@ -131,25 +144,34 @@ fn devices_are_a_list_that_allows_at_least_as_much() {
         resources::limits(Some(&resources), &CgroupLayout::V2, &mut Vec::new())
     };
     let text = |json: &str| lines(&devices(&limits(json)));
-    let some = text(r#"{"devices": [{"allow": false, "access": "rwm"},
+    let some = text(
+        r#"{"devices": [{"allow": false, "access": "rwm"},
         {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"},
-        {"allow": true, "type": "b", "major": 8, "access": "r"}]}"#);
+        {"allow": true, "type": "b", "major": 8, "access": "r"}]}"#,
+    );
     assert!(some.starts_with("DevicePolicy=\"strict\"\nDeviceAllow=@a(ss) []\n"), "{some}");
-    for entry in ["(\"/dev/char/10:229\", \"rw\")", "(\"block-8\", \"r\")", "(\"char-*\", \"m\")", "(\"/dev/char/1:3\""] {
+    for entry in [
+        "(\"/dev/char/10:229\", \"rw\")",
+        "(\"block-8\", \"r\")",
+        "(\"char-*\", \"m\")",
+        "(\"/dev/char/1:3\"",
+    ] {
         assert!(some.contains(entry), "{entry}: {some}");
     }
     // All but one: systemd has no list of what is denied, ours has.
     let all = text(r#"{"devices": [{"allow": true, "access": "rwm"}]}"#);
     assert_eq!(all, "DevicePolicy=\"auto\"\nDeviceAllow=@a(ss) []\n");
-    let odd = text(r#"{"devices": [{"allow": false, "access": "rwm"},
-        {"allow": true, "type": "c", "minor": 3, "access": "r"}]}"#);
+    let odd = text(
+        r#"{"devices": [{"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "minor": 3, "access": "r"}]}"#,
+    );
     assert!(odd.starts_with("DevicePolicy=\"auto\""), "{odd}");
 }
 
 fn annotated(name: &str, value: &str) -> Result<String, String> {
     let map = HashMap::from([(format!("org.systemd.property.{name}"), value.to_owned())]);
     let mut problems = Vec::new();
-    let scope = Scope::new(None, "id", false, &Limits::default(), Some(&map), &mut problems).unwrap();
+    let scope = DEFAULT.scope(&CgroupLayout::V2, &Limits::default(), &Some(map), &mut problems).unwrap();
     match problems.pop() {
         Some(problem) => Err(problem.to_string()),
         None => Ok(scope.properties.last().map(|it| format!("{}={}", it.name, it.value)).unwrap()),
@@ -195,21 +217,31 @@ fn bad_annotations_are_refused_by_name() {
     ] {
         let said = annotated(name, value).unwrap_err();
         assert!(said.contains(says), "{name} {value}: {said}");
-        assert!(said.starts_with(&format!("annotations[\"org.systemd.property.{name}\"]")), "{said}");
+        assert!(said.starts_with(&format!("annotations.org.systemd.property.{name}: ")), "{said}");
     }
 }
 
 #[test]
 fn an_annotation_takes_the_place_of_what_we_would_set() {
     let map = HashMap::from([("org.systemd.property.Description".to_owned(), "'mine'".to_owned())]);
-    let scope = Scope::new(None, "id", false, &Limits::default(), Some(&map), &mut Vec::new()).unwrap();
+    let scope = DEFAULT.scope(&CgroupLayout::V2, &Limits::default(), &Some(map), &mut Vec::new()).unwrap();
     let all: Vec<_> = scope.properties.iter().filter(|it| it.name == "Description").collect();
     assert_eq!((all.len(), &all[0].value), (1, &Value::str("mine")));
 }
 
 #[test]
 fn what_is_printed_can_be_read() {
-    for text in ["true", "byte 5", "-3", "uint64 5", "2.5", "[(\"a\", uint32 1)]", "@a(st) []", "(1,)", "objectpath \"/a\""] {
+    for text in [
+        "true",
+        "byte 5",
+        "-3",
+        "uint64 5",
+        "2.5",
+        "[(\"a\", uint32 1)]",
+        "@a(st) []",
+        "(1,)",
+        "objectpath \"/a\"",
+    ] {
         assert_eq!(parse(text).unwrap().to_string(), text);
     }
 }
