@@ -105,28 +105,6 @@ fn memory_without_end() {
 }
 
 #[test]
-fn a_hog_is_killed() {
-    container_test(|t| {
-        needs!("memory");
-        let bundle = with(t, json!({ "memory": { "limit": 33_554_432 } }));
-        let out = t.run(&bundle.asks(&["hog 8", "hog 256"]));
-        assert_eq!(out.code, 137, "{}", out.stderr());
-        assert_eq!(out.answers()["hog 8"], 8 << 20);
-    });
-}
-
-#[test]
-fn a_memory_limit_too_low_to_start() {
-    container_test(|t| {
-        needs!("memory");
-        let out = t.run(&with(t, json!({ "memory": { "limit": 4096 } })).asks(&["hog 8"]));
-        assert_ne!(out.code, 0);
-        t.delete_force();
-        assert_eq!(t.left_behind(), [""; 0]);
-    });
-}
-
-#[test]
 fn cpu_shares() {
     container_test(|t| {
         needs!("cpu");

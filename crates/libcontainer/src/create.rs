@@ -228,8 +228,14 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         };
     drop((theirs, fifos, opened, joined));
     let console = {
-        let parent =
-            Parent { plan: &plan, request, child: child.get(), channel: &channel, hook_output: &hook_output };
+        let parent = Parent {
+            plan: &plan,
+            request,
+            child: child.get(),
+            channel: &channel,
+            group: &mut group,
+            hook_output: &hook_output,
+        };
         parent.prepare(rootless)?;
         if let Some(class) = &claim.container().record.rdt {
             class.join(child.get().pid.as_raw_nonzero().get())?;
@@ -238,10 +244,10 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
             undumpable()?;
         }
         if let Some(scope) = &plan.scope {
-            group.enter(scope, child.get().pid, &plan.limits)?;
-            claim.made(group.record())?;
+            parent.group.enter(scope, child.get().pid, &plan.limits)?;
+            claim.made(parent.group.record())?;
         }
-        group.limit_late(&plan.limits)?;
+        parent.group.limit_late(&plan.limits)?;
         parent.go()?;
         parent.converse(&claim, terminal)?
     };
@@ -310,6 +316,7 @@ struct Parent<'a> {
     request: &'a CreateRequest,
     child: &'a Child,
     channel: &'a Channel,
+    group: &'a mut cgroup::Made,
     hook_output: &'a Output,
 }
 
@@ -379,7 +386,7 @@ impl Parent<'_> {
         if let Ok(Some((Message::Failed(failure), _))) = self.channel.recv() {
             return Err(failed(&self.plan.steps, failure));
         }
-        Err(died(self.child, "the container's init"))
+        Err(died(self.child, "the container's init", self.group.record()))
     }
 
     fn runtime_hooks(&self, record: &Record) -> Result<()> {

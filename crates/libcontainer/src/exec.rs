@@ -161,7 +161,10 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
         None => Ok(0),
         Some(signals) => {
             let (pid, pidfd) = (child.pid, child.pidfd.as_fd());
-            Ok(Foreground { pid, pidfd, signals: &signals, console: master, notify: None }.wait()?)
+            let foreground = Foreground { pid, pidfd, signals: &signals, console: master, notify: None };
+            let code = foreground.wait()?;
+            newborn::tell_oom(code, &container.record.cgroup);
+            Ok(code)
         }
     }
 }
@@ -403,7 +406,7 @@ impl Parent<'_> {
         match said {
             Some((Message::Failed(failure), _)) => newborn::failed(&self.plan.steps, failure),
             Some(_) => Fault::new("the new process sent a word that is not its own").into(),
-            None => newborn::died(child.get(), "the new process"),
+            None => newborn::died(child.get(), "the new process", &self.container.record.cgroup),
         }
     }
 }

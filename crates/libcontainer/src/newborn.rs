@@ -9,6 +9,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use crate::act::spawn::Child;
 use crate::act::terminal::adopt_size;
 use crate::act::{console, procfs};
+use crate::cgroup;
 use crate::container::{Record, Status};
 use crate::error::{Call, Error, Fault, Kind, Result};
 use crate::plan::seccomp;
@@ -155,14 +156,28 @@ pub(crate) fn failed(steps: &[Step], failure: Failure) -> Error {
     }
 }
 
+/// What engines look for where a container cannot start for its memory limit.
+pub(crate) const OOM_KILLED: &str = "container init was OOM-killed (memory limit too low?)";
+
+/// Says where it was the memory limit that ended a process in the foreground. 137 is SIGKILL, also as
+/// shells report it of their children.
+pub(crate) fn tell_oom(code: i32, cgroup: &cgroup::Record) {
+    if code == 128 + 9
+        && let Some(kills) = cgroup.oom_kills()
+    {
+        tracing::warn!("a process of the container was OOM-killed: {kills}");
+    }
+}
+
 /// Tells how a process ended that should not have.
-pub(crate) fn died(child: &Child, who: &str) -> Error {
+pub(crate) fn died(child: &Child, who: &str, cgroup: &cgroup::Record) -> Error {
     let how = match child.wait() {
         Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => format!("with status {code}"),
-            (_, Some(9)) => {
-                "by SIGKILL: container init was OOM-killed (memory limit too low?) or killed".to_owned()
-            }
+            (_, Some(9)) => match cgroup.oom_kills() {
+                Some(kills) => format!("by SIGKILL: {OOM_KILLED}: {kills}"),
+                None => "by SIGKILL".to_owned(),
+            },
             (_, Some(signal)) => format!("by signal {signal}"),
             _ => "for an unknown reason".to_owned(),
         },

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::create::{CreateRequest, Created, bring_up};
 use crate::delete;
 use crate::error::{Error, Result};
-use crate::newborn::{Terminal, preserved};
+use crate::newborn::{Terminal, preserved, tell_oom};
 use crate::start::{self, Started};
 
 /// What the caller of `run` says.
@@ -49,6 +49,9 @@ fn go(context: &Context, request: &RunRequest) -> Result<i32> {
     let console = created.console.take();
     let status =
         Foreground { pid: child.pid, pidfd: child.pidfd.as_fd(), signals: &signals, console, notify }.wait();
+    if let Ok(code) = status {
+        tell_oom(code, &created.container.record.cgroup);
+    }
     if !request.keep {
         delete::delete_created(&created.container)?;
     }

@@ -13,10 +13,12 @@ use rustix::io::Errno;
 
 use crate::act::hooks::{self, Given, Output};
 use crate::act::notify::{self, Proxy};
+use crate::cgroup;
 use crate::container::{Container, START, Status, notify_dir};
 use crate::context::Context;
 use crate::delete;
 use crate::error::{Call, Error, Fault, Kind, Result};
+use crate::newborn::OOM_KILLED;
 use crate::plan::step::HookKind;
 use crate::store::Store;
 use crate::sync::{Failure, Message};
@@ -54,14 +56,14 @@ pub(crate) fn begin(container: &Container) -> Result<Started> {
         Status::Creating => return state("cannot start a container that is still being created"),
         Status::Running => return state("cannot start an already running container"),
         Status::Paused => return state("cannot start a paused container"),
-        Status::Stopped => return state("cannot start a container that has stopped"),
+        Status::Stopped => return Err(stopped(&container.record.cgroup)),
     }
     let record = &container.record;
     if !record.has_process {
         return Err(Error::new(Kind::Config, "process: there is no process to start")
             .hint("config.json may leave \"process\" out for create, but not for start"));
     }
-    let stopped = || Error::new(Kind::State, "cannot start a container that has stopped");
+    let stopped = || stopped(&record.cgroup);
     let pidfd = record.init.and_then(|init| init.open()).ok_or_else(stopped)?;
     let result = container.open_fifo("result.fifo", OFlags::RDONLY).call(|| "open(result.fifo)")?;
     let fifo = match container.open_fifo(START, OFlags::WRONLY) {
@@ -77,11 +79,19 @@ pub(crate) fn begin(container: &Container) -> Result<Started> {
     };
     rustix::io::write(&fifo, b"s").call(|| "write(start.fifo)")?;
     drop(fifo);
-    if let Some(Failure { step, fault }) = answer(&result, &pidfd)? {
+    if let Some(Failure { step, fault }) = answer(&result, &pidfd, &record.cgroup)? {
         let kind = if record.start_hooks == Some(step) { Kind::StartHook } else { Kind::Failed };
         return Err(Error::from(fault).of(kind));
     }
     Ok(Started { pidfd, notify })
+}
+
+fn stopped(cgroup: &cgroup::Record) -> Error {
+    let says = "cannot start a container that has stopped";
+    match cgroup.oom_kills() {
+        Some(kills) => Error::new(Kind::State, format!("{says}: {OOM_KILLED}: {kills}")),
+        None => Error::new(Kind::State, says),
+    }
 }
 
 /// A payload that runs.
@@ -115,7 +125,7 @@ pub(crate) fn poststart(container: &Container) -> Result<()> {
 }
 
 /// Reads init's answer to its end: `x` and nothing more is success; a failure tells itself.
-fn answer(result: &OwnedFd, pidfd: &OwnedFd) -> Result<Option<Failure>> {
+fn answer(result: &OwnedFd, pidfd: &OwnedFd, cgroup: &cgroup::Record) -> Result<Option<Failure>> {
     let mut said = Vec::new();
     let mut dead = false;
     loop {
@@ -144,7 +154,12 @@ fn answer(result: &OwnedFd, pidfd: &OwnedFd) -> Result<Option<Failure>> {
     match (failure, said.first()) {
         (Some(Message::Failed(failure)), _) => Ok(Some(failure)),
         (_, Some(b'x')) => Ok(None),
-        _ => Err(Error::new(Kind::Failed, "the container's init ended before it could start the process")
-            .hint("it was killed, perhaps for its memory limit: see the kernel's log")),
+        _ => {
+            let says = "the container's init ended before it could start the process";
+            Err(match cgroup.oom_kills() {
+                Some(kills) => Error::new(Kind::Failed, format!("{says}: {OOM_KILLED}: {kills}")),
+                None => Error::new(Kind::Failed, says).hint("it was killed: see the kernel's log"),
+            })
+        }
     }
 }

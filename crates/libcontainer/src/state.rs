@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::cgroup::OomKills;
 use crate::container::{Container, Status};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
@@ -32,6 +33,9 @@ pub struct State {
     /// As in the configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Of one that has stopped: whether processes of it were killed for lack of memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom: Option<OomKills>,
     /// Name of the user who created it, or the number of one without a name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub owner: String,
@@ -67,6 +71,8 @@ pub fn list(context: &Context) -> Result<Vec<State>> {
 fn of(container: Container) -> State {
     let status = container.status();
     let pid = container.pid(status);
+    let stopped = status == Status::Stopped && !container.is_of_earlier_boot();
+    let oom = stopped.then(|| container.record.cgroup.oom_kills()).flatten();
     let record = container.record;
     State {
         oci_version: record.oci_version,
@@ -77,6 +83,7 @@ fn of(container: Container) -> State {
         rootfs: record.rootfs,
         created: record.created,
         annotations: record.annotations,
+        oom,
         owner: String::new(),
     }
 }

@@ -120,7 +120,7 @@ impl Made {
 
     /// After clone3: the limits that could have hindered it, and the device rules. Before the
     /// container runs any code of its own.
-    pub fn limit_late(&mut self, limits: &Limits) -> Result<()> {
+    pub fn limit_late(&self, limits: &Limits) -> Result<()> {
         let mut writer = Writer::new(&self.record, &self.dirs, limits);
         writer.put(limits.writes.iter().filter(|write| write.late))?;
         limit::devices(&mut writer, limits)

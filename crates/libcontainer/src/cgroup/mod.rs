@@ -42,7 +42,7 @@ use rustix::io::Errno;
 pub use self::join::Joins;
 pub use self::make::Made;
 pub use self::record::Record;
-pub use self::stats::Stats;
+pub use self::stats::{OomKills, Stats};
 pub use self::watch::{Happening, Watch};
 use crate::error::{Call, Fault};
 use crate::plan::cgroup::{CgroupLayout, Hierarchy, memberships};

@@ -18,6 +18,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use serde::Serialize;
 
+pub use self::usage::OomKills;
 use super::file;
 use super::record::{Group, Record};
 use crate::error::Fault;
