@@ -229,9 +229,13 @@ class Podman(Cli):
     def run_dir(self):
         return self.home / "run"
 
+    @property
+    def libpod_dir(self):
+        return self.home / "libpod"
+
     def front(self):
         return [
-            "podman", "--root", self.home / "graph", "--runroot", self.run_dir / "root", "--tmpdir", self.run_dir / "libpod",
+            "podman", "--root", self.home / "graph", "--runroot", self.run_dir, "--tmpdir", self.libpod_dir,
         ]  # fmt: skip
 
     def clean(self):
@@ -280,6 +284,10 @@ class PodmanUser(Podman):
     @property
     def run_dir(self):
         return Path(f"/run/user/{self.UID}")
+
+    @property
+    def libpod_dir(self):
+        return self.run_dir / "libpod"
 
     def front(self):
         keep = ["HOME", f"HOME={self.home}/home", f"XDG_RUNTIME_DIR={self.run_dir}", "USER=ordinary"]
