@@ -6,11 +6,11 @@
 mod corpus;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use integration_test::{Treasure, container_test, differs};
+use integration_test::{Bundle, Test, Treasure, container_test, differs};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 use serde_json::json;
 
@@ -34,13 +34,22 @@ fn a_symlinked_proc_or_sys() {
 fn a_symlinked_dev() {
     container_test(|t| {
         let treasure = Treasure::new(t);
+        let questions = ["stat /dev/null", &format!("list {}", treasure.path())];
         for target in [treasure.path(), &treasure.climb()] {
-            treasure.harmless(t, t.bundle().symlink("/dev", target), &["pid"]);
+            let mounted = t.bundle().symlink("/dev", target);
             // Without a mount on it the devices would be made where the link leads to.
-            let bundle = t.bundle().symlink("/dev", target);
-            let bundle =
-                bundle.no_mount("/dev").no_mount("/dev/pts").no_mount("/dev/shm").no_mount("/dev/mqueue");
-            treasure.harmless(t, bundle, &["pid"]);
+            let plain = t.bundle().symlink("/dev", target);
+            let plain =
+                plain.no_mount("/dev").no_mount("/dev/pts").no_mount("/dev/shm").no_mount("/dev/mqueue");
+            for bundle in [mounted, plain] {
+                let out = treasure.harmless(t, bundle, &questions);
+                differs!(t, Runc, "a link in place of /dev is an error at times");
+                differs!(t, Crun, "a link in place of /dev is an error at times");
+                // The link leads to a place of the image, which has the devices.
+                let a = out.ok().answers();
+                assert_eq!(a[questions[0]]["rdev"], "1:3", "{target}: {a}");
+                assert!(a[questions[1]].to_string().contains("\"urandom\""), "{target}: {a}");
+            }
         }
     });
 }
@@ -80,24 +89,35 @@ fn a_symlinked_console() {
     });
 }
 
+/// Nothing of the host is touched, which a mount on a directory of the host would not show: that is
+/// seen by the container's own mount namespace alone. So it must be in the container, at this place.
+fn lands(t: &Test, treasure: &Treasure, bundle: Bundle, place: &str) {
+    let a = treasure.harmless(t, bundle, &["mounts"]).ok().answers();
+    let all = a["mounts"].as_array().unwrap();
+    assert!(all.iter().any(|mount| mount["at"] == place), "{place}: {a}");
+}
+
 #[test]
 fn a_mount_destination_through_a_symlink() {
     container_test(|t| {
         let treasure = Treasure::new(t);
-        for target in [treasure.path(), &treasure.climb(), "..", "/../../.."] {
-            let bundle = t.bundle().writable().symlink("/data/link", target);
-            treasure.harmless(t, bundle.clone().mount("/data/link", "tmpfs", "tmpfs", &[]), &["pid"]);
-            treasure.harmless(
-                t,
-                bundle.clone().mount("/data/link/new/deep", "tmpfs", "tmpfs", &[]),
-                &["pid"],
-            );
-            let file = t.payload();
-            treasure.harmless(t, bundle.bind(file, "/data/link/file", &["ro"]), &["pid"]);
+        let path = treasure.path();
+        for (target, inside) in [(path, path), (&treasure.climb(), path), ("..", ""), ("/../../..", "")] {
+            let bundle = || t.bundle().writable().symlink("/data/link", target);
+            match inside {
+                "" => {
+                    drop(treasure.harmless(t, bundle().mount("/data/link", "tmpfs", "tmpfs", &[]), &["pid"]))
+                }
+                place => lands(t, &treasure, bundle().mount("/data/link", "tmpfs", "tmpfs", &[]), place),
+            }
+            let deep = bundle().mount("/data/link/new/deep", "tmpfs", "tmpfs", &[]);
+            lands(t, &treasure, deep, &format!("{inside}/new/deep"));
+            let file = bundle().bind(t.payload(), "/data/link/file", &["ro"]);
+            lands(t, &treasure, file, &format!("{inside}/file"));
         }
-        treasure.harmless(t, t.bundle().writable().mount(&treasure.climb(), "tmpfs", "tmpfs", &[]), &["pid"]);
-        let dots = format!("/data/{}", treasure.climb());
-        treasure.harmless(t, t.bundle().writable().mount(&dots, "tmpfs", "tmpfs", &[]), &["pid"]);
+        for climb in [treasure.climb(), format!("/data/{}", treasure.climb())] {
+            lands(t, &treasure, t.bundle().writable().mount(&climb, "tmpfs", "tmpfs", &[]), path);
+        }
     });
 }
 
@@ -159,26 +179,26 @@ fn the_images_null_device_masks_nothing() {
         differs!(t, Crun, "1.8 opens the image's /dev/null");
         // CVE-2025-31133: a bind of the image's /dev/null over a masked file shows what it links to.
         let treasure = Treasure::new(t);
-        for target in [
-            "/proc/sys/net/ipv4/ip_default_ttl",
-            "/etc/readable",
-            treasure.dir.join("secret").to_str().unwrap(),
-        ] {
-            let bundle =
-                t.bundle().writable().file("/etc/masked", "masked").file("/etc/readable", "readable");
-            let bundle = bundle.symlink("/dev/null", target).no_mount("/dev").no_mount("/dev/pts");
-            let bundle = bundle
-                .no_mount("/dev/shm")
-                .no_mount("/dev/mqueue")
-                .set("/linux/maskedPaths", json!(["/etc/masked"]));
-            let out = t.run(&bundle.asks(&["read /etc/masked", "stat /etc/masked"]));
-            if out.code == 0 {
-                let a = out.answers();
-                assert_eq!(a["read /etc/masked"], "", "{target}");
-                assert_eq!(a["stat /etc/masked"]["rdev"], "1:3", "{target}");
-            }
-            t.delete_force();
-            treasure.is_unchanged(t);
+        for target in
+            ["/proc/sys/net/ipv4/ip_default_ttl", "/etc/readable", "/etc/masked", &treasure.secret()]
+        {
+            let plain = || {
+                let bundle =
+                    t.bundle().writable().file("/etc/masked", "masked").file("/etc/readable", "readable");
+                let bundle = bundle.no_mount("/dev").no_mount("/dev/pts").no_mount("/dev/shm");
+                bundle.no_mount("/dev/mqueue").set("/linux/maskedPaths", json!(["/etc/masked"]))
+            };
+            // Refused, since the container's own null device has no place.
+            treasure.harmless(t, plain().symlink("/dev/null", target), &["pid"]);
+            // Somebody else's /dev is taken as it is: the mask is all that is put there.
+            let dev = t.scratch("dev");
+            fs::create_dir(&dev).unwrap();
+            symlink(target, dev.join("null")).unwrap();
+            let bundle = plain().bind(&dev, "/dev", &[]);
+            let out = treasure.harmless(t, bundle, &["read /etc/masked", "stat /etc/masked"]);
+            let a = out.ok().answers();
+            assert_eq!(a["read /etc/masked"], "", "{target}");
+            assert_eq!(a["stat /etc/masked"]["rdev"], "1:3", "{target}");
         }
     });
 }
