@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod corpus;
+mod false_proc;
+mod flaws;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
