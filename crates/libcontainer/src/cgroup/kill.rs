@@ -28,6 +28,8 @@ impl Record {
                 // What a v1 freezer holds cannot even die.
                 Ok(()) => self.thaw_v1(),
                 Err(Errno::NODEV) => Ok(()),
+                // systemd removes a scope's group as soon as nobody is left.
+                Err(Errno::NOENT) if !group.is_ours()? => Ok(()),
                 Err(errno) => Err(Fault::call(format!("write({:?}, 1)", group.file("cgroup.kill")), errno)),
             };
         }

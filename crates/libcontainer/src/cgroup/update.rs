@@ -44,6 +44,11 @@ impl Record {
             put(&dirs[*at], name, value)
         });
         let result = match result {
+            // systemd has written a limit that kills, and has removed the group of the dead.
+            Err((_, Errno::NOENT | Errno::NODEV)) if self.unit().is_some() && self.is_gone()? => {
+                tracing::warn!("the container has ended under its new limits");
+                return Ok(());
+            }
             Err((i, errno)) => Err(self.refused(&dirs, &changes[i], errno)),
             Ok(()) if devices => self.update_devices(limits),
             Ok(()) => Ok(()),
@@ -73,6 +78,10 @@ impl Record {
             Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => Ok(None),
             Err(errno) => Err(Fault::call(format!("read({:?})", group.file(name)), errno)),
         }
+    }
+
+    fn is_gone(&self) -> Result<bool, Fault> {
+        self.v2().map_or(Ok(true), |group| group.is_ours().map(|ours| !ours))
     }
 
     /// The directories of all groups, each still the one that was made for the container.
