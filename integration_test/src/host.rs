@@ -75,6 +75,19 @@ pub fn controllers() -> Vec<String> {
     }
 }
 
+/// A disk of this machine that can be throttled.
+pub fn disk() -> Option<(u64, u64)> {
+    for entry in fs::read_dir("/sys/block").ok()?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if ["vd", "sd", "nvme", "ubd"].iter().any(|start| name.starts_with(start)) {
+            let text = fs::read_to_string(entry.path().join("dev")).ok()?;
+            let (major, minor) = text.trim().split_once(':')?;
+            return Some((major.parse().ok()?, minor.parse().ok()?));
+        }
+    }
+    None
+}
+
 /// Every cgroup directory, of every hierarchy, whose name contains `word`.
 pub(crate) fn cgroups_named(word: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -40,7 +40,7 @@ pub use agent::{Agent, Notified};
 pub use bundle::Bundle;
 pub use command::{Out, Running, children_cpu};
 pub use console::Listener;
-pub use host::{Host, by_systemd, cgroups_path, controllers, has_systemd, units_named};
+pub use host::{Host, by_systemd, cgroups_path, controllers, disk, has_systemd, units_named};
 pub use test::{Flavor, Test, container_test, note_skip};
 pub use treasure::{SECRET, Treasure, mounts_of_the_host};
 

@@ -153,7 +153,7 @@ impl Seen<'_> {
     fn has_another_weight(&self) -> bool {
         let there = |file: &str| self.dir(file).join(file).exists();
         match self.files() {
-            ["io.weight"] => !there("io.weight") && there("io.bfq.weight"),
+            ["io.bfq.weight"] => !there("io.bfq.weight") && there("io.weight"),
             ["blkio.bfq.weight"] => !there("blkio.bfq.weight") && there("blkio.weight"),
             _ => false,
         }
@@ -279,7 +279,7 @@ rows! {
         v1 ["pids.max"]; v2 ["pids.max"]; unit ["TasksMax"];
     block_io_weight "blockIO.weight":
         r#"{"blockIO": {"weight": 200}}"#, r#"{"blockIO": {"weight": 300}}"#;
-        v1 ["blkio.bfq.weight"]; v2 ["io.weight"]; unit ["IOWeight"];
+        v1 ["blkio.bfq.weight"]; v2 ["io.bfq.weight"]; unit ["IOWeight"];
     read_bytes "blockIO.throttleReadBpsDevice":
         r#"{"blockIO": {"throttleReadBpsDevice": [{DISK, "rate": 1048576}]}}"#,
         r#"{"blockIO": {"throttleReadBpsDevice": [{DISK, "rate": 2097152}]}}"#;
