@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+use nix::time::{ClockId, clock_gettime};
 use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Map, Value, json};
 
 use crate::{Answer, errno};
@@ -81,8 +82,10 @@ pub fn answer(words: &[&str]) -> Option<Answer> {
             })
         }),
         ["clock", which] => {
-            let id = if which == "boottime" { ClockId::Boottime } else { ClockId::Monotonic };
-            Ok(json!(clock_gettime(id).tv_sec))
+            // rustix wants a vDSO for this, which User-Mode Linux has not got.
+            let id = if which == "boottime" { ClockId::CLOCK_BOOTTIME } else { ClockId::CLOCK_MONOTONIC };
+            let time = clock_gettime(id).map_err(|errno| Errno::from_raw_os_error(errno as i32));
+            time.map(|time| json!(time.tv_sec()))
         }
         ["tty"] => Ok(tty()),
         ["interfaces"] => interfaces(),
@@ -108,7 +111,7 @@ fn number(text: impl Into<Value>) -> Value {
     trimmed(&text).parse::<i64>().map_or(Value::Null, Value::from)
 }
 
-fn status_field(field: &str) -> Result<String, rustix::io::Errno> {
+fn status_field(field: &str) -> Result<String, Errno> {
     let status = fs::read_to_string("/proc/self/status").map_err(errno)?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     Ok(line.unwrap_or_default().trim().to_owned())

@@ -440,6 +440,10 @@ fn the_personality_is_plain_or_as_asked() {
 fn personality_linux32() {
     container_test(|t| {
         differs!(t, Runc, "1.1 has no personality");
+        let host = std::process::Command::new("setarch").args(["linux32", "uname", "-m"]).output();
+        if host.is_ok_and(|out| out.stdout == b"x86_64\n") {
+            skip!("this kernel has one name for its machine only");
+        }
         let bundle = t.bundle().set("/linux/personality", json!({ "domain": "LINUX32" }));
         let out = t.run(&bundle.asks(&["machine", "personality"]));
         not_yet!(out);

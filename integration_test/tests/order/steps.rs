@@ -83,8 +83,10 @@ pub fn printed(text: &str) -> Vec<String> {
             // Property and action.
             steps.push(rest.trim_start().split_once(' ').unwrap().1.trim_start().to_owned());
         } else if line.starts_with(&" ".repeat(30)) {
-            let last = steps.last_mut().expect("a step before its continuation");
-            *last = format!("{last} {}", line.trim_start());
+            // Before the first step they are the parent's.
+            if let Some(last) = steps.last_mut() {
+                *last = format!("{last} {}", line.trim_start());
+            }
         }
     }
     steps
