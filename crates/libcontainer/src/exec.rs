@@ -8,7 +8,7 @@
 //! Ready, pid file, Go, execve             an end of file on the channel tells that it took place
 //! ```
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -113,12 +113,18 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
             .map_err(|fault| Error::from(fault).within("process.execCPUAffinity.initial"))?;
     }
     let (channel, theirs) = Channel::pair().call(|| "socketpair")?;
-    let birth = Birth { new: 0, joined: &[], time: None, cgroup: joins.into_cgroup() };
     let mut attach = false;
-    let born = spawn(&birth).or_else(|fault| {
-        attach = container.record.cgroup.attaches(&fault);
-        if attach { spawn(&Birth { cgroup: None, ..birth }) } else { Err(fault) }
-    });
+    let born = match birth(joins.into_cgroup()) {
+        Err(fault) if record.cgroup.attaches(&fault) => {
+            attach = true;
+            birth(None)
+        }
+        Err(fault) if fault.errno == Some(Errno::BUSY) && request.cgroup.is_empty() => {
+            joins = beside(&container)?;
+            birth(joins.into_cgroup())
+        }
+        born => born,
+    };
     let child = match born.map_err(|fault| join_fault(&container, fault))? {
         Born::Init => {
             drop(channel);
@@ -322,12 +328,27 @@ fn filter(container: &Container) -> Result<Option<Filter>> {
     Ok(Some(Filter { program, flags: seccomp.flags, listener }))
 }
 
+fn birth(cgroup: Option<BorrowedFd<'_>>) -> std::result::Result<Born, Fault> {
+    spawn(&Birth { new: 0, joined: &[], time: None, cgroup })
+}
+
 fn joins(container: &Container, request: &ExecRequest) -> Result<Joins> {
     let record = &container.record.cgroup;
     if record.groups.is_empty() {
         return Ok(Joins::default());
     }
-    if request.cgroup.is_empty() { record.open() } else { record.open_sub(&request.cgroup) }
+    match request.cgroup.as_slice() {
+        [] => record.open(),
+        subs => record.open_sub(subs, request.ignore_paused),
+    }
+}
+
+/// Where the container's first process is now: a payload that limits groups of its own, as systemd
+/// does, has moved there, and the container's own group takes no process any more.
+fn beside(container: &Container) -> Result<Joins> {
+    let stopped = || Error::new(Kind::State, "cannot exec in a stopped container");
+    let init = container.record.init.filter(|init| init.is_alive()).ok_or_else(stopped)?;
+    container.record.cgroup.open_beside(Pid::from_raw(init.pid).ok_or_else(stopped)?)
 }
 
 fn join_fault(container: &Container, fault: Fault) -> Error {

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::file;
 use super::record::{Group, Record};
+use super::{file, freeze};
 use crate::error::{Call, Error, Fault, Kind, Result};
 use crate::plan::cgroup::memberships;
 
@@ -33,12 +33,12 @@ impl Joins {
 impl Record {
     /// The container's own groups.
     pub fn open(&self) -> Result<Joins> {
-        self.open_sub(&[])
+        self.open_sub(&[], false)
     }
 
     /// Groups below the container's own, as `exec --cgroup [CONTROLLER,…:]PATH` names them;
-    /// without controllers a path goes for all hierarchies.
-    pub fn open_sub(&self, subs: &[String]) -> Result<Joins> {
+    /// without controllers a path goes for all hierarchies. Frozen ones only if that is asked.
+    pub fn open_sub(&self, subs: &[String], frozen_too: bool) -> Result<Joins> {
         let subs: Vec<(Vec<&str>, String)> = subs.iter().map(|sub| sub_group(sub)).collect::<Result<_>>()?;
         for controller in subs.iter().flat_map(|(controllers, _)| controllers) {
             if self.v1(controller).is_none() && self.v1(&format!("name={controller}")).is_none() {
@@ -58,7 +58,7 @@ impl Record {
             };
             let sub = subs.iter().find(|(names, _)| names.is_empty() || named(names));
             if let Some((_, sub)) = sub.filter(|(_, sub)| !sub.is_empty()) {
-                dir = file::open_dir(&dir, sub).call(|| format!("open({:?})", group.file(sub)))?;
+                dir = group.open_below(&dir, sub, frozen_too)?;
             }
             if group.is_v2() {
                 joins.into = Some(dir);
@@ -84,10 +84,24 @@ impl Record {
             );
         };
         if let (Some(dir), false) = (&joins.into, sub.is_empty()) {
-            let opened = file::open_dir(dir, sub);
-            joins.into = Some(opened.call(|| format!("open({:?})", group.file(sub)))?);
+            joins.into = Some(group.open_below(dir, sub, false)?);
         }
         Ok(joins)
+    }
+}
+
+impl Group {
+    /// A group below this one. In one that is frozen the new process would never begin.
+    fn open_below(&self, dir: &OwnedFd, sub: &str, frozen_too: bool) -> Result<OwnedFd> {
+        let below = file::open_dir(dir, sub).call(|| format!("open({:?})", self.file(sub)))?;
+        if !frozen_too && (self.is_v2() || self.has("freezer")) {
+            let group = Self { path: format!("{}/{sub}", self.path), ..self.clone() };
+            if freeze::is_frozen(&group, &below)? {
+                let says = format!("cannot exec in a frozen cgroup: {:?}", group.dir());
+                return Err(Error::new(Kind::State, says).hint("thaw it, or use --ignore-paused"));
+            }
+        }
+        Ok(below)
     }
 }
 
@@ -124,6 +138,7 @@ impl Record {
             Errno::BUSY => {
                 fault.hint("the container has limited groups of its own and its own takes no process")
             }
+            Errno::OPNOTSUPP => fault.hint("that group is threaded: no process from outside can enter it"),
             Errno::NODEV => fault.hint("the container's cgroup has been removed"),
             Errno::AGAIN => fault.hint("the container has reached its pids limit"),
             _ => fault,
