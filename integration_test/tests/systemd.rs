@@ -283,10 +283,12 @@ fn annotations_are_properties_of_the_unit() {
         let annotation = |name: &str| format!("/annotations/org.systemd.property.{name}");
         t.up(bundle(t)
             .set(&annotation("TimeoutStopSec"), "uint64 7")
+            .set(&annotation("KillSignal"), "10")
             .set(&annotation("CollectMode"), "'inactive-or-failed'")
             .set(&annotation("After"), "['basic.target']"));
         assert_eq!(show(&unit(t), "TimeoutStopUSec"), "7s");
         assert_eq!(show(&unit(t), "CollectMode"), "inactive-or-failed");
+        assert_eq!(show(&unit(t), "KillSignal"), "10");
         assert!(show(&unit(t), "After").contains("basic.target"));
         t.delete_force();
         for (name, text) in [("KillSignal", "SIGTERM"), ("NoSuchProperty", "1"), ("TimeoutStopUSec", "'7'")] {
@@ -294,6 +296,102 @@ fn annotations_are_properties_of_the_unit() {
             assert!(says.contains(name) || t.flavor() != Flavor::Soute, "{says}");
         }
         assert_eq!(units_named(t.id()), [""; 0]);
+    });
+}
+
+/// An ordinary user of this machine.
+fn user() -> Option<u32> {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    passwd
+        .lines()
+        .filter_map(|line| line.split(':').nth(2)?.parse().ok())
+        .find(|uid| (1000..60_000).contains(uid))
+}
+
+/// The life of a container whose unit is that of the user's own systemd. `before` is how the runtime
+/// is called.
+fn by_user(t: &Test, uid: u32, before: &[&str], bundle: Bundle, exec: bool) {
+    let own = |words: &[&str]| {
+        let id = uid.to_string();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "systemctl", "--user"]).args(words);
+        let out = command.env("XDG_RUNTIME_DIR", format!("/run/user/{uid}")).output().unwrap();
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    };
+    let bundle = bundle
+        .set("/linux/resources", json!({ "memory": { "limit": 67_108_864 } }))
+        .set("/linux/cgroupsPath", format!("user.slice::{}", t.id()))
+        .remove("/mounts/2/options/5")
+        .no_mount("/sys/fs/cgroup");
+    bundle.save();
+    fs::create_dir_all(t.root()).unwrap();
+    for path in [t.dir(), &t.root(), bundle.dir(), &bundle.path("/")] {
+        std::os::unix::fs::chown(path, Some(uid), Some(uid)).unwrap();
+    }
+    t.before(before);
+    t.up(bundle);
+    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
+    let group = format!("{manager}/user.slice/{}", unit(t));
+    let line = |file: &str| fs::read_to_string(format!("{group}/{file}")).unwrap().trim().to_owned();
+    assert_eq!(line("memory.max"), "67108864");
+    if exec {
+        // The caller is in the system's part of the tree: only systemd can take a process over.
+        t.call(&["exec", "--detach", t.id(), "/payload", "wait-for TERM"]).ok();
+        t.until("both are in the group", || line("cgroup.procs").lines().count() == 2);
+    }
+    t.call(&["update", "--memory", "96m", t.id()]).ok();
+    assert_eq!(own(&["show", "--value", "-p", "MemoryMax", &unit(t)]), "100663296");
+    own(&["daemon-reload"]);
+    assert_eq!(line("memory.max"), "100663296");
+    t.call(&["pause", t.id()]).ok();
+    assert_eq!(t.status(), "paused");
+    t.call(&["resume", t.id()]).ok();
+    t.delete_force();
+    assert_eq!(own(&["list-units", "--all", "--plain", "--no-legend", &format!("*{}*", t.id())]), "");
+}
+
+/// The user's systemd runs, and has a bus.
+fn session(t: &Test, uid: u32) -> String {
+    systemctl(&["start", &format!("user@{uid}.service")]);
+    let dir = format!("/run/user/{uid}");
+    t.until("the user has a bus", || PathBuf::from(format!("{dir}/bus")).exists());
+    format!("XDG_RUNTIME_DIR={dir}")
+}
+
+#[test]
+fn a_user_with_a_session() {
+    container_test(|t| {
+        needs_systemd!(t);
+        let Some(uid) = user() else { skip!("this machine has no ordinary user") };
+        let (id, session) = (uid.to_string(), session(t, uid));
+        let map = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
+        let bundle = t.bundle().namespace("user", true);
+        let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+        let before = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "env", &session];
+        by_user(t, uid, &before, bundle, false);
+    });
+}
+
+#[test]
+fn root_of_a_users_own_namespace_as_under_podman() {
+    container_test(|t| {
+        needs_systemd!(t);
+        let Some(uid) = user() else { skip!("this machine has no ordinary user") };
+        let (id, session) = (uid.to_string(), session(t, uid));
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "unshare", "-U"]);
+        let holder = t.start_command({
+            command.args(["sh", "-c", "echo $$; exec sleep 60"]);
+            command
+        });
+        t.until("the namespace is there", || holder.so_far().stdout().ends_with('\n'));
+        let pid = holder.so_far().stdout().trim().to_owned();
+        // As newuidmap does, so that setgroups stays allowed.
+        for file in ["uid_map", "gid_map"] {
+            fs::write(format!("/proc/{pid}/{file}"), format!("0 {uid} 1")).unwrap();
+        }
+        let before = ["nsenter", "-t", &pid, "-U", "-S", "0", "-G", "0", "env", "USER=somebody", &session];
+        by_user(t, uid, &before, t.bundle(), true);
     });
 }
 

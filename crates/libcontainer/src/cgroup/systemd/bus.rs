@@ -33,6 +33,7 @@ pub struct Bus {
     /// JobRemoved signals that came before anybody waited for them.
     removed: Vec<Vec<Value>>,
     deadline: Instant,
+    patience: Duration,
 }
 
 /// Why a call failed.
@@ -86,11 +87,22 @@ impl Bus {
         };
         let fault = |error: io::Error| io_fault(format!("connect({says:?})"), &error).hint(hint);
         let stream = UnixStream::connect_addr(&address).map_err(fault)?;
-        let wait = Some(PATIENCE);
-        stream.set_read_timeout(wait).and_then(|()| stream.set_write_timeout(wait)).map_err(fault)?;
-        let deadline = Instant::now() + PATIENCE;
-        let mut bus = Self { stream, serial: 0, removed: Vec::new(), deadline };
-        bus.authenticate().map_err(|error| fault(error).hint("the bus does not accept this user"))?;
+        Self::over(stream, PATIENCE)
+    }
+
+    /// Begins to talk; no single answer may take longer than `patience`.
+    fn over(stream: UnixStream, patience: Duration) -> Result<Self, Fault> {
+        let wait = Some(patience);
+        let limited = stream.set_read_timeout(wait).and_then(|()| stream.set_write_timeout(wait));
+        limited.map_err(|e| broken(&e))?;
+        let deadline = Instant::now() + patience;
+        let mut bus = Self { stream, serial: 0, removed: Vec::new(), deadline, patience };
+        bus.authenticate().map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                Fault::new("the bus does not let this user in").hint("see `busctl status`, as the same user")
+            }
+            _ => broken(&error),
+        })?;
         bus.call_bus("Hello", &[]).map_err(|refusal| refusal.fault("Hello"))?;
         Ok(bus)
     }
@@ -138,7 +150,7 @@ impl Bus {
 
     fn call(&mut self, call: &Call<'_>) -> Result<Vec<Value>, Refusal> {
         self.serial += 1;
-        self.deadline = Instant::now() + PATIENCE;
+        self.deadline = Instant::now() + self.patience;
         let bytes = call.encode(self.serial);
         tracing::debug!("bus: {} {:?}", call.member, call.body);
         self.stream.write_all(&bytes).map_err(|e| broken(&e))?;
@@ -283,7 +295,7 @@ fn parse(text: &str) -> Option<(OsString, bool)> {
 fn broken(error: &io::Error) -> Fault {
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            Fault::new(format!("systemd has not answered for {} seconds", PATIENCE.as_secs()))
+            Fault::new(format!("the bus, or systemd, has not answered within {} seconds", PATIENCE.as_secs()))
                 .hint("see `systemctl list-jobs`; a unit's start may wait for another's")
         }
         io::ErrorKind::UnexpectedEof => Fault::new("the bus has closed the connection"),
@@ -305,7 +317,60 @@ fn io_fault(says: String, error: &io::Error) -> Fault {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::parse;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::thread::spawn;
+    use std::time::Duration;
+
+    use super::{Bus, parse};
+
+    /// What becomes of a bus that does this, to somebody with little patience.
+    fn against(bus: impl FnOnce(UnixStream) + Send + 'static) -> String {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let other = spawn(move || bus(theirs));
+        let fault = Bus::over(ours, Duration::from_millis(50)).err().unwrap();
+        other.join().unwrap();
+        fault.to_string()
+    }
+
+    /// Lets us in, and has heard our first call.
+    fn admit(bus: &mut UnixStream) {
+        bus.write_all(b"DATA\r\nOK 0123\r\n").unwrap();
+        let mut heard = Vec::new();
+        while !heard.windows(5).any(|it| it == b"Hello") {
+            let mut some = [0; 512];
+            let n = bus.read(&mut some).unwrap();
+            heard.extend_from_slice(&some[..n]);
+        }
+    }
+
+    #[test]
+    fn a_bus_that_hangs_is_given_up() {
+        let says = against(|mut bus| drop(bus.read_to_end(&mut Vec::new())));
+        assert!(says.contains("has not answered within"), "{says}");
+        // It lets us in, and then tells only what nobody has asked for, without end.
+        let says = against(|mut bus| {
+            admit(&mut bus);
+            let mut signal = b"l\x04\0\x01\0\0\0\0\x01\0\0\0\0\0\0\0".to_vec();
+            while bus.write_all(&signal).is_ok() {
+                signal[8] = signal[8].wrapping_add(1);
+            }
+        });
+        assert!(says.contains("has not answered within"), "{says}");
+    }
+
+    #[test]
+    fn a_bus_that_refuses_or_ends_is_told_apart() {
+        let says = against(|mut bus| bus.write_all(b"REJECTED EXTERNAL\r\n").unwrap());
+        assert!(says.contains("does not let this user in"), "{says}");
+        let says = against(|mut bus| admit(&mut bus));
+        assert!(says.contains("closed the connection"), "{says}");
+        let says = against(|mut bus| {
+            admit(&mut bus);
+            bus.write_all(b"no message, sixteen bytes").unwrap();
+        });
+        assert!(says.contains("cannot be understood"), "{says}");
+    }
 
     #[test]
     fn addresses_name_sockets() {
