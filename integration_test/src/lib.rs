@@ -65,6 +65,17 @@ macro_rules! cgroupfs_only {
     };
 }
 
+/// Ends the test as skipped where systemd makes the cgroups: it reads what a group has counted after
+/// its last process has ended.
+#[macro_export]
+macro_rules! counts_outlive_the_container {
+    () => {
+        if $crate::by_systemd() {
+            $crate::skip!("systemd removes the group of the dead at once, and with it what it has counted");
+        }
+    };
+}
+
 /// Ends the test as skipped where the runtime says itself that it does not do this yet.
 #[macro_export]
 macro_rules! not_yet {

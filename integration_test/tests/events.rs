@@ -206,6 +206,7 @@ fn the_stream_ends_with_the_container() {
 #[test]
 fn an_oom_kill_is_an_event() {
     container_test(|t| {
+        integration_test::counts_outlive_the_container!();
         has_events!(t);
         needs!("memory");
         let bundle = t

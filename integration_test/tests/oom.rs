@@ -2,7 +2,9 @@
 //! What is killed for lack of memory, and by whom that is told: run, exec, start and state.
 #![allow(clippy::unwrap_used)]
 
-use integration_test::{Bundle, Flavor, Out, Test, container_test, controllers, skip};
+use integration_test::{
+    Bundle, Flavor, Out, Test, container_test, controllers, counts_outlive_the_container, skip,
+};
 use serde_json::json;
 
 macro_rules! needs_memory {
@@ -33,6 +35,7 @@ fn is_told(t: &Test, out: &Out) {
 fn a_hog_is_killed() {
     container_test(|t| {
         needs_memory!();
+        counts_outlive_the_container!();
         let out = t.run(&limited(t, LIMIT).asks(&["hog 8", "hog 256"]));
         assert_eq!(out.code, 137, "{}", out.stderr());
         assert_eq!(out.answers()["hog 8"], 8 << 20);
@@ -71,6 +74,7 @@ fn who_is_killed_otherwise_was_not_out_of_memory() {
 fn a_stopped_container_knows_it() {
     container_test(|t| {
         needs_memory!();
+        counts_outlive_the_container!();
         if t.flavor() != Flavor::Soute {
             skip!("others do not tell it");
         }
@@ -93,6 +97,7 @@ fn a_stopped_container_knows_it() {
 fn a_memory_limit_too_low_to_start() {
     container_test(|t| {
         needs_memory!();
+        counts_outlive_the_container!();
         let out = t.run(&limited(t, 4096).asks(&["hog 8"]));
         assert_ne!(out.code, 0);
         if t.flavor() == Flavor::Soute {
