@@ -17,11 +17,13 @@ mod message;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use self::bus::{Bus, Refusal};
-use super::record::{Record, Unit};
+use super::file;
+use super::record::{Group, Record, Unit};
 use crate::error::Fault;
 use crate::plan::resources::Limits;
 use crate::plan::systemd::value::Value;
@@ -190,13 +192,16 @@ impl Record {
     pub(super) fn stop(&self, unit: &Unit, deadline: Instant) -> Result<(), Fault> {
         let Some(group) = self.groups.first() else { return Ok(()) };
         let ours = group.is_ours()?;
-        if !ours && group.exists() {
-            // A stranger's by now, or one whose start did not come to us; that one ends with its init.
+        // One whose start did not come to us ends with its init. If that was dead before it was moved
+        // there, systemd waits for ever for the end of nobody.
+        let forsaken = !ours && is_empty(group);
+        if !ours && !forsaken && group.exists() {
+            // A stranger's by now.
             return Ok(());
         }
         let end = || -> Result<(), Fault> {
             let mut bus = Bus::connect(unit.user)?;
-            if ours {
+            if ours || forsaken {
                 stop_unit(&mut bus, &unit.name)?;
             }
             reset(&mut bus, &unit.name);
@@ -207,6 +212,12 @@ impl Record {
         }
         if ours { group.remove(deadline) } else { Ok(()) }
     }
+}
+
+/// Whether there is such a group, with nobody in it.
+fn is_empty(group: &Group) -> bool {
+    let dir = file::open_dir(CWD, &group.dir());
+    dir.and_then(|dir| file::read(&dir, "cgroup.events")).is_ok_and(|text| text.contains("populated 0"))
 }
 
 fn stop_unit(bus: &mut Bus, name: &str) -> Result<(), Fault> {
