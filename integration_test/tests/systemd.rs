@@ -34,12 +34,12 @@ fn show(unit: &str, property: &str) -> String {
 }
 
 fn unit(t: &Test) -> String {
-    format!("{}.scope", t.id())
+    format!("unit-{}.scope", t.id())
 }
 
-/// A container in `ID.scope` of system.slice.
+/// A container in `unit-ID.scope` of system.slice.
 fn bundle(t: &Test) -> Bundle {
-    t.bundle().set("/linux/cgroupsPath", format!("::{}", t.id()))
+    t.bundle().set("/linux/cgroupsPath", format!("system.slice:unit:{}", t.id()))
 }
 
 fn group(t: &Test) -> PathBuf {
@@ -320,7 +320,7 @@ fn by_user(t: &Test, uid: u32, before: &[&str], bundle: Bundle, exec: bool) {
     };
     let bundle = bundle
         .set("/linux/resources", json!({ "memory": { "limit": 67_108_864 } }))
-        .set("/linux/cgroupsPath", format!("user.slice::{}", t.id()))
+        .set("/linux/cgroupsPath", format!("user.slice:unit:{}", t.id()))
         .remove("/mounts/2/options/5")
         .no_mount("/sys/fs/cgroup");
     bundle.save();
