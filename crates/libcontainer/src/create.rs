@@ -248,6 +248,9 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
             claim.made(parent.group.record())?;
         }
         parent.group.limit_late(&plan.limits)?;
+        if let Some(owner) = plan.cgroup_owner {
+            parent.group.delegate(owner)?;
+        }
         parent.go()?;
         parent.converse(&claim, terminal)?
     };

@@ -170,6 +170,9 @@ fn parent_after(plan: &Plan, out: &mut Out) {
             }
         };
         out.line("linux.resources.devices", &how);
+        if let Some(owner) = plan.cgroup_owner {
+            out.line("linux.cgroupsPath", &format!("give the cgroup to the host's user {owner}"));
+        }
     }
     if plan.rdt.is_some() {
         out.line("linux.intelRdt", "put init into its class of service");

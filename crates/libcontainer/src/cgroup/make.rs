@@ -163,6 +163,11 @@ impl Made {
         std::mem::take(&mut self.record)
     }
 
+    /// The group of the v2 tree.
+    pub(super) fn v2(&self) -> Option<(&Group, BorrowedFd<'_>)> {
+        self.record.v2().zip(self.into_cgroup())
+    }
+
     fn dir_of(&self, which: impl Fn(&Group) -> bool) -> Option<BorrowedFd<'_>> {
         let at = self.record.groups.iter().position(which)?;
         self.dirs.get(at).map(AsFd::as_fd)

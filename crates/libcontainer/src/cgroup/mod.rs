@@ -8,6 +8,7 @@
 //! Record::make        makes them, writes the limits that are not late      -> Made
 //!   clone3            INTO_CGROUP Made::into_cgroup; on v1 the child writes 0 to Made::joins
 //! Made::limit_late    pids.max and memory.max, the device rules
+//! Made::delegate      the group becomes the container's user's, where it is mounted to be written
 //! Made::commit        the Record as it stands, for state.json; dropped without it, all goes away
 //! Record::open        exec;  freeze, thaw, kill, procs, stats, watch, remove: the rest of its life
 //! ```
@@ -20,6 +21,7 @@
 //! Each group's inode number, which the kernel gives only once, goes into the record;
 //! a directory of the same path with another number is a stranger's, and is left alone.
 
+mod delegate;
 #[cfg(test)]
 mod fake;
 mod file;

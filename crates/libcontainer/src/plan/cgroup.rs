@@ -6,6 +6,9 @@
 
 use std::path::{Component, Path};
 
+use oci_spec::runtime::Spec;
+
+use super::namespaces::{Kind, Namespaces, Range};
 use super::problem::Problem;
 
 /// The property that names the group.
@@ -62,6 +65,33 @@ pub fn memberships(text: &str) -> impl Iterator<Item = (Vec<String>, &str)> {
         let names = controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         Some((names, path))
     })
+}
+
+/// To whom a container's v2 group is delegated: the user of the host that its process is, where it has
+/// a cgroup namespace of its own and mounts that to write (config-linux.md, "Cgroup ownership").
+/// Root needs no delegation; who somebody is in a namespace that is joined is not ours to tell.
+pub fn owner(spec: &Spec, namespaces: &Namespaces) -> Option<u32> {
+    if !namespaces.makes(Kind::Cgroup) || namespaces.joins(Kind::User) {
+        return None;
+    }
+    let writable = spec.mounts().iter().flatten().any(|mount| {
+        let kind = mount.typ().as_deref().unwrap_or_default();
+        let mut words = mount.options().iter().flatten().rev();
+        let last = words.find(|word| matches!(word.as_str(), "ro" | "rro" | "rw"));
+        matches!(kind, "cgroup" | "cgroup2") && last.is_none_or(|word| word == "rw")
+    });
+    let user = spec.process().as_ref().map_or(0, |process| process.user().uid());
+    let owner = if namespaces.makes(Kind::User) {
+        let of = |range: &Range| range.host.checked_add(user.checked_sub(range.container)?);
+        let range = namespaces
+            .uid_map
+            .iter()
+            .find(|range| user.checked_sub(range.container).is_some_and(|offset| offset < range.size));
+        range.and_then(of)?
+    } else {
+        user
+    };
+    (writable && owner != 0).then_some(owner)
 }
 
 /// The container's group as the configuration names it, cleaned.
@@ -139,6 +169,32 @@ mod tests {
         assert_eq!(all[0], (vec!["cpu".to_owned(), "cpuacct".to_owned()], "/a:b"));
         assert_eq!(all[1], (vec!["name=systemd".to_owned()], "/user.slice"));
         assert_eq!(all[2], (Vec::new(), "/init.scope"));
+    }
+
+    #[test]
+    fn a_writable_group_is_the_processes_users() {
+        let range = Range { container: 0, host: 100_000, size: 65_536 };
+        let own =
+            Namespaces { new: vec![Kind::Cgroup, Kind::User], uid_map: vec![range], ..Namespaces::default() };
+        let spec = |uid: u32, options: &[&str]| -> Spec {
+            serde_json::from_value(serde_json::json!({
+                "ociVersion": "1.3.0",
+                "process": { "cwd": "/", "user": { "uid": uid, "gid": 0 } },
+                "mounts": [{ "destination": "/sys/fs/cgroup", "type": "cgroup", "options": options }],
+            }))
+            .unwrap()
+        };
+        assert_eq!(owner(&spec(0, &["nosuid"]), &own), Some(100_000));
+        assert_eq!(owner(&spec(7, &["ro", "rw"]), &own), Some(100_007));
+        assert_eq!(owner(&spec(7, &["rw", "ro"]), &own), None);
+        assert_eq!(owner(&spec(65_536, &[]), &own), None);
+        assert_eq!(owner(&Spec::default(), &own), None);
+        let root = Namespaces { new: vec![Kind::Cgroup], ..Namespaces::default() };
+        assert_eq!(owner(&spec(0, &[]), &root), None);
+        assert_eq!(owner(&spec(7, &[]), &root), Some(7));
+        assert_eq!(owner(&spec(7, &[]), &Namespaces::default()), None);
+        let joined = Namespaces { joined: vec![(Kind::User, "/x".into(), 0)], ..root };
+        assert_eq!(owner(&spec(7, &[]), &joined), None);
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub struct Plan {
     pub scope: Option<Scope>,
     /// What the container's group is limited to.
     pub limits: Limits,
+    /// The user of the host to whom it is delegated.
+    pub cgroup_owner: Option<u32>,
     /// The class of service of its processes.
     pub rdt: Option<Rdt>,
     /// Written by the parent.
@@ -202,6 +204,7 @@ impl Plan {
         let v2 = matches!(host.cgroups, CgroupLayout::V2);
         let clone_cgroup =
             namespaces.makes(Kind::Cgroup) && ((v2 && request.systemd.is_none()) || request.no_cgroup);
+        let cgroup_owner = if v2 && !request.no_cgroup { cgroup::owner(spec, &namespaces) } else { None };
 
         let mut steps = Vec::with_capacity(64);
         if namespaces.has(Kind::User) {
@@ -295,6 +298,7 @@ impl Plan {
             place,
             scope,
             limits,
+            cgroup_owner,
             rdt,
             oom_score_adj: process.and_then(Process::oom_score_adj),
             scheduling: scheduling.unwrap_or_default(),
