@@ -79,7 +79,7 @@ fn state_of(kind: &str, status: &str) {
 
 #[test]
 fn prestart_is_given_the_state() {
-    state_of("prestart", "creating");
+    state_of("prestart", "created");
 }
 
 #[test]

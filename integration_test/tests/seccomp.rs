@@ -62,6 +62,18 @@ fn a_default_errno() {
 }
 
 #[test]
+fn a_profile_older_than_faccessat2() {
+    container_test(|t| {
+        for action in [
+            json!({ "names": ["faccessat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }),
+            json!({ "names": ["faccessat2", "faccessat"], "action": "SCMP_ACT_ERRNO" }),
+        ] {
+            assert_eq!(t.ask(filter(t, json!([action])), &["pid"])["pid"], 1);
+        }
+    });
+}
+
+#[test]
 fn killed_by_its_call() {
     container_test(|t| {
         for action in ["SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS"] {

@@ -397,7 +397,9 @@ impl Parent<'_> {
             [(HookKind::Prestart, &self.plan.prestart), (HookKind::CreateRuntime, &self.plan.create_runtime)];
         for (kind, list) in lists {
             if !list.is_empty() {
-                let state = record.oci_state(Status::Creating, self.child.pid.as_raw_nonzero().get());
+                // A prestart hook was written for a specification in which create had ended by now.
+                let status = if kind == HookKind::Prestart { Status::Created } else { Status::Creating };
+                let state = record.oci_state(status, self.child.pid.as_raw_nonzero().get());
                 let given = Given { state: &state, cwd: Some(&record.bundle), output: self.hook_output };
                 hooks::run(kind.name(), list, given)?;
             }

@@ -232,11 +232,18 @@ fn runnable(path: &Path, stat: &rustix::fs::Stat) -> Result<(), Fault> {
     if FileType::from_raw_mode(stat.st_mode).is_dir() {
         return Err(Fault::call(": is a directory", Errno::ACCESS));
     }
-    // With the ids that exec will have, so the effective ones.
-    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(|errno| match errno {
-        Errno::NOSYS | Errno::PERM => Fault::call("", Errno::ACCESS),
-        errno => Fault::call("", errno),
-    })
+    // With the ids and capabilities that exec will have. A seccomp profile, which may be in force by
+    // now, knows faccessat2(2) only if it is young enough: then faccessat(2) is asked, and else exec.
+    let refused = |errno: &Errno| matches!(*errno, Errno::NOSYS | Errno::PERM);
+    match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
+        Err(errno) if refused(&errno) => {
+            match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()) {
+                Err(errno) if !refused(&errno) => Err(Fault::call("", errno)),
+                _ => Ok(()),
+            }
+        }
+        other => other.map_err(|errno| Fault::call("", errno)),
+    }
 }
 
 fn c_path(path: &Path) -> Result<CString, Fault> {

@@ -9,6 +9,9 @@
 use super::{Access, Kind, PROPERTY, Rule};
 use crate::plan::problem::Problem;
 
+/// What open(2) can ask for at once.
+const OPEN: u32 = Access::READ.0 | Access::WRITE.0;
+
 /// What an exception speaks of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Scope {
@@ -81,7 +84,7 @@ pub fn lines(rules: &[Rule]) -> Result<Vec<(&'static str, String)>, Problem> {
         }
     }
     // With "deny" as the default the kernel wants one exception that covers all that is
-    // asked for at once, so the more special ones must also hold what the general ones do.
+    // asked for at once, so the more special ones must also be open for what the general ones are.
     if !allow {
         close_under_meets(&mut exceptions);
     }
@@ -100,7 +103,8 @@ pub fn lines(rules: &[Rule]) -> Result<Vec<(&'static str, String)>, Problem> {
 }
 
 /// Gives the devices that two exceptions share an exception with the bits of both, until
-/// nothing changes. Scopes are at most three levels deep, so this ends soon.
+/// nothing changes. Scopes are at most three levels deep, so this ends soon. Only reading and
+/// writing are ever asked for at once: mknod(2) asks for nothing else.
 fn close_under_meets(exceptions: &mut Vec<(Scope, u32)>) {
     let mut changed = true;
     while changed {
@@ -108,6 +112,7 @@ fn close_under_meets(exceptions: &mut Vec<(Scope, u32)>) {
         for i in 1..exceptions.len() {
             for j in 0..i {
                 let ((a, a_bits), (b, b_bits)) = (exceptions[i], exceptions[j]);
+                let (a_bits, b_bits) = (a_bits & OPEN, b_bits & OPEN);
                 // The commonest case: the more special one holds everything already.
                 if a.covers(b) && a_bits & !b_bits == 0 || b.covers(a) && b_bits & !a_bits == 0 {
                     continue;
