@@ -79,8 +79,12 @@ fn stand_in(
             ));
         }
     };
-    let tree = open_tree(path, true, Links::Followed)?;
-    tracing::warn!("{}: {}; {} is bound in its place", mount.target.display(), fault.says, path.display());
+    let Ok(tree) = open_tree(path, true, Links::Followed) else {
+        return Err(
+            fault.hint(format!("{}, which could be bound in its place, is not there", path.display()))
+        );
+    };
+    tracing::warn!("{}: {fault}; {} is bound in its place", mount.target.display(), path.display());
     // Down to the last mount: what was asked to be read-only must not be writable below.
     let all = Flags {
         set: mount.attr.set | mount.recursive.set,
