@@ -115,11 +115,14 @@ fn v1() -> CgroupLayout {
 /// All the faults of a changed default, as `create` would tell them.
 fn faults(asks: &[String]) -> String {
     let mut spec: Value = serde_json::from_str(DEFAULT).expect("the default");
-    let mut host = Host { euid: 0, capabilities: CapSet((1 << 41) - 1), cgroups: CgroupLayout::V2 };
+    let mut host = Host { euid: 0, egid: 0, capabilities: CapSet((1 << 41) - 1), cgroups: CgroupLayout::V2 };
     for ask in asks.iter().filter(|ask| !ask.starts_with('#')) {
         match ask.split_once(" = ").unwrap_or_else(|| panic!("{ask}")) {
             ("host", "v1") => host.cgroups = v1(),
-            ("user", id) => host.euid = id.parse().expect("an id"),
+            ("user", id) => {
+                host.euid = id.parse().expect("an id");
+                host.egid = host.euid;
+            }
             (pointer, value) => set(&mut spec, pointer, value),
         }
     }

@@ -88,6 +88,14 @@ pub fn disk() -> Option<(u64, u64)> {
     None
 }
 
+/// Where each hierarchy is mounted.
+pub(crate) fn trees() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let of_cgroups = |line: &&str| line.contains(" - cgroup ") || line.contains(" - cgroup2 ");
+    let places = mounts.lines().filter(of_cgroups).filter_map(|line| line.split(' ').nth(4));
+    places.filter(|place| place.starts_with(TREE)).map(PathBuf::from).collect()
+}
+
 /// Every cgroup directory, of every hierarchy, whose name contains `word`.
 pub(crate) fn cgroups_named(word: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

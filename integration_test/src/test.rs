@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::canary::Canary;
 use crate::command::{self, Running, ours};
-use crate::{Bundle, Host, Listener, Out, by_systemd, census, cgroups_path, known};
+use crate::{Bundle, Host, Listener, Ordinary, Out, by_systemd, census, cgroups_path, known};
 
 /// Whose program the runtime under test is, by the first line of `--version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,21 @@ static ONE: Mutex<()> = Mutex::new(());
 
 /// Runs one test: `what` gets a fresh [`Test`]; nothing may be left behind when it ends.
 pub fn container_test<F: FnOnce(&Test)>(what: F) {
+    named_test(std::any::type_name::<F>(), what);
+}
+
+/// The same as an ordinary user, where the runtime can be that user's.
+pub fn ordinary_test<F: FnOnce(&Test, Ordinary)>(what: F) {
+    named_test(std::any::type_name::<F>(), |t| {
+        if let Some(user) = Ordinary::new(t) {
+            what(t, user);
+        }
+    });
+}
+
+fn named_test(name: &str, what: impl FnOnce(&Test)) {
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let name = std::any::type_name::<F>().replace("::{{closure}}", "");
+    let name = name.replace("::{{closure}}", "");
     NAME.with(|slot| slot.replace(name));
     SKIPPED.set(false);
     assert!(rustix::process::geteuid().is_root(), "these tests make containers: run them as root");

@@ -14,7 +14,7 @@ use libcontainer::plan::problem::Problem;
 use libcontainer::plan::{Host, Plan, Request};
 
 fn host(cgroups: CgroupLayout) -> Host {
-    Host { euid: 0, capabilities: CapSet(u64::MAX), cgroups }
+    Host { euid: 0, egid: 0, capabilities: CapSet(u64::MAX), cgroups }
 }
 
 fn v1() -> CgroupLayout {

@@ -128,7 +128,7 @@ fn host(euid: u32, cgroups: Cgroups) -> Host {
             unified: None,
         },
     };
-    Host { euid, capabilities: if euid == 0 { ALL } else { CapSet(0) }, cgroups }
+    Host { euid, egid: euid, capabilities: if euid == 0 { ALL } else { CapSet(0) }, cgroups }
 }
 
 fn hook(program: &str) -> Value {
@@ -190,6 +190,17 @@ pub fn all() -> Vec<Case> {
         binds(user_namespace(Case::small("user-namespace"))),
         Case::new("ordinary-user", rootless(), Cgroups::V2)
             .with("/mounts/-", bind("/home/me/data", "/data", &["rbind"]))
+            .on(host(1000, Cgroups::V2)),
+        Case::new("ordinary-user-with-ranges", rootless(), Cgroups::V2)
+            .with("/linux/namespaces", namespaces(&["user", "mount", "time"]))
+            .with("/linux/uidMappings/-", json!({ "containerID": 1, "hostID": 100_000, "size": 65_536 }))
+            .with("/linux/gidMappings/-", json!({ "containerID": 1, "hostID": 100_000, "size": 65_536 }))
+            .with("/linux/timeOffsets", json!({ "boottime": { "secs": 60 } }))
+            .with("/process/user/additionalGids", json!([5]))
+            .with("/mounts/2/options/-", json!("gid=5"))
+            .with("/mounts/5/type", json!("sysfs"))
+            .with("/mounts/5/options", json!(["nosuid", "ro"]))
+            .without("/hostname")
             .on(host(1000, Cgroups::V2)),
         Case::small("no-mount-namespace")
             .with("/linux/namespaces", namespaces(&["pid"]))

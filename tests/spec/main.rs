@@ -236,7 +236,7 @@ fn plan_of(spec: &Spec) -> Result<Plan, Vec<String>> {
 
 /// With the systemd driver where one is named.
 fn plan_by(systemd: Option<Manager>, spec: &Spec) -> Result<Plan, Vec<String>> {
-    let host = Host { euid: 0, capabilities: CapSet(u64::MAX), cgroups: CgroupLayout::V2 };
+    let host = Host { euid: 0, egid: 0, capabilities: CapSet(u64::MAX), cgroups: CgroupLayout::V2 };
     let request = Request { id: "web".into(), bundle: "/b".into(), systemd, ..Request::default() };
     Plan::new(spec, &host, &request).map_err(|problems| problems.into_iter().map(|p| p.property).collect())
 }

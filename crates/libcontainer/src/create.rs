@@ -25,7 +25,7 @@ use crate::act::mount::CgroupDir;
 use crate::act::namespace::{self, Joined};
 use crate::act::resctrl::{self, Class};
 use crate::act::spawn::{Birth, Born, Child, spawn};
-use crate::act::{console, hooks, network, notify, pidfile, procfs, sched};
+use crate::act::{console, hooks, idmap, network, notify, pidfile, procfs, sched};
 use crate::bundle::Bundle;
 use crate::cgroup;
 use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status, notify_dir};
@@ -195,7 +195,8 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     let birth = Birth {
         new: clone_flags(&plan),
         joined: &joined,
-        time: plan.namespaces.makes(Namespace::Time).then_some(plan.namespaces.time_offsets.as_slice()),
+        inside: None,
+        time: plan.visit_time.then_some(plan.namespaces.time_offsets.as_slice()),
         cgroup: group.into_cgroup(),
     };
     let child =
@@ -334,12 +335,10 @@ impl Parent<'_> {
         }
         let proc = procfs::host()?;
         if user {
-            let names = &self.plan.namespaces;
-            namespace::write_maps(proc.as_fd(), self.child.pid, &names.uid_map, &names.gid_map, rootless)
-                .map_err(|fault| Error::from(fault).within("linux.uidMappings"))?;
+            idmap::write(proc.as_fd(), self.child.pid, &self.plan.namespaces, rootless)?;
         }
         if let Some(score) = self.plan.oom_score_adj {
-            oom_score(proc.as_fd(), self.child, score)?;
+            oom_score(proc.as_fd(), self.child.pid, score)?;
         }
         if !sent.is_empty() {
             sources::send(self.plan, &sent, proc.as_fd(), self.child, self.channel)?;

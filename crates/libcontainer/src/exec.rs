@@ -95,9 +95,12 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
     let plan = ExecPlan::new(&process, &inside).map_err(Error::problems)?;
     let terminal = if request.detach { Terminal::Socket } else { Terminal::Here };
     newborn::check_terminal(plan.terminal, request.console_socket.is_some(), terminal)?;
-    if geteuid().is_root() {
-        newborn::undumpable()?;
+    let rootless = !geteuid().is_root();
+    if let (true, Some(score)) = (rootless, process.oom_score_adj()) {
+        // The new process has it from its parent, whose files nobody can write from here on.
+        newborn::oom_score(procfs::host()?.as_fd(), rustix::process::getpid(), score)?;
     }
+    newborn::undumpable()?;
     let signals = match request.detach {
         true => None,
         // Orphans below an exec belong to the container's own process 1.
@@ -105,7 +108,11 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
     };
     let mut joins = joins(&container, request)?;
     let record = &container.record;
-    if record.has(Namespace::Pid) {
+    let inside_of = inside.born_inside.then(|| {
+        let kinds = [Namespace::User, Namespace::Pid].into_iter().filter(|kind| record.has(*kind));
+        (target.as_fd(), kinds.fold(0, |flags, kind| flags | kind.flag()))
+    });
+    if record.has(Namespace::Pid) && !inside.born_inside {
         setns(target.as_fd(), Namespace::Pid.flag()).call(|| "setns(the container's pid namespace)")?;
     }
     if plan.initial_cpus.is_some() {
@@ -114,14 +121,14 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
     }
     let (channel, theirs) = Channel::pair().call(|| "socketpair")?;
     let mut attach = false;
-    let born = match birth(joins.into_cgroup()) {
+    let born = match birth(inside_of, joins.into_cgroup()) {
         Err(fault) if record.cgroup.attaches(&fault) => {
             attach = true;
-            birth(None)
+            birth(inside_of, None)
         }
         Err(fault) if fault.errno == Some(Errno::BUSY) && request.cgroup.is_empty() => {
             joins = beside(&container)?;
-            birth(joins.into_cgroup())
+            birth(inside_of, joins.into_cgroup())
         }
         born => born,
     };
@@ -154,8 +161,8 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
     if attach {
         container.record.cgroup.attach(child.get().pid)?;
     }
-    if let Some(score) = process.oom_score_adj() {
-        newborn::oom_score(procfs::host()?.as_fd(), child.get(), score)?;
+    if let (false, Some(score)) = (rootless, process.oom_score_adj()) {
+        newborn::oom_score(procfs::host()?.as_fd(), child.get().pid, score)?;
     }
     if let Some(class) = &record.rdt {
         class.join(child.get().pid.as_raw_nonzero().get())?;
@@ -310,6 +317,7 @@ fn inside(container: &Container, request: &ExecRequest) -> Result<Inside> {
         chroot: (!own_mounts).then(|| format!("/proc/{init}/root").into()),
         keep_groups: record.asked().keep_groups,
         seccomp: filter(container)?,
+        born_inside: record.has(Namespace::User) && !geteuid().is_root(),
         capabilities: CapSet(capabilities.permitted.bits()),
         preserve_fds: request.preserve_fds,
         personality: record.personality,
@@ -328,8 +336,11 @@ fn filter(container: &Container) -> Result<Option<Filter>> {
     Ok(Some(Filter { program, flags: seccomp.flags, listener }))
 }
 
-fn birth(cgroup: Option<BorrowedFd<'_>>) -> std::result::Result<Born, Fault> {
-    spawn(&Birth { new: 0, joined: &[], time: None, cgroup })
+fn birth(
+    inside: Option<(BorrowedFd<'_>, u64)>,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> std::result::Result<Born, Fault> {
+    spawn(&Birth { new: 0, joined: &[], inside, time: None, cgroup })
 }
 
 fn joins(container: &Container, request: &ExecRequest) -> Result<Joins> {

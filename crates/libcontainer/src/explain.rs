@@ -95,7 +95,7 @@ fn parent_before(plan: &Plan, out: &mut Out) {
     if let Some(rdt) = &plan.rdt {
         out.line("linux.intelRdt", &format!("make or take {rdt}"));
     }
-    if plan.namespaces.makes(Kind::Time) {
+    if plan.visit_time {
         let offsets = &plan.namespaces.time_offsets;
         let with = if offsets.is_empty() { "" } else { ", with the offsets " };
         let text = format!("make the time namespace that init is born in{with}{}", offsets.join(", "));

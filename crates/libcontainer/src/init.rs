@@ -16,7 +16,7 @@ use rustix::thread::set_no_new_privs;
 use crate::act::hooks::{Given, Output};
 use crate::act::mount::CgroupDir;
 use crate::act::rootfs::Covers;
-use crate::act::{console, devices, hooks, identity, label, mount, path, procfs, rootfs, sched};
+use crate::act::{console, devices, hooks, identity, label, mount, namespace, path, procfs, rootfs, sched};
 use crate::container::{Record, Status};
 use crate::error::{Call, Fault};
 use crate::plan::identity::Console;
@@ -135,6 +135,7 @@ impl Init<'_> {
             Action::NewCgroupNamespace => {
                 sys::unshare(Kind::Cgroup.flag()).call(|| "unshare(CLONE_NEWCGROUP)")
             }
+            Action::NewTimeNamespace { offsets } => namespace::become_new_time(found.proc()?, offsets),
             Action::JoinKeyring { name, label: None } => join_keyring(name),
             Action::JoinKeyring { name, label: Some(label) } => {
                 label::set_key(found.proc()?, label)?;

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
 
 use crate::act::spawn::Child;
 use crate::act::terminal::adopt_size;
@@ -132,8 +132,8 @@ pub(crate) fn hand_on_listener(
     console::send_fd(&socket, fd.as_fd(), &message.to_string()).map_err(within)
 }
 
-pub(crate) fn oom_score(proc: BorrowedFd<'_>, child: &Child, score: i32) -> Result<()> {
-    let written = procfs::write_of(proc, child.pid, "oom_score_adj", &score.to_string());
+pub(crate) fn oom_score(proc: BorrowedFd<'_>, pid: Pid, score: i32) -> Result<()> {
+    let written = procfs::write_of(proc, pid, "oom_score_adj", &score.to_string());
     written
         .map_err(|fault| match fault.errno {
             Some(rustix::io::Errno::ACCESS) => {

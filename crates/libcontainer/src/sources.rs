@@ -133,8 +133,12 @@ fn mapped_inside(
 ) -> Result<OwnedFd, Fault> {
     let (proc, child) = init;
     let tree = {
-        let mut visit = Visit::default();
-        visit.enter(&namespace::of(proc, child.pid, Kind::Mount)?)?;
+        let visit = Visit::from(std::iter::once(Kind::Mount))?;
+        let Some(_there_and_back) = visit else {
+            return Err(Fault::new("this process's own mount namespace is one that it could not go back to")
+                .hint("mapping ids of a mount needs the rights of the host's root"));
+        };
+        namespace::enter(&namespace::of(proc, child.pid, Kind::Mount)?)?;
         mount::clone_tree(place.as_fd(), source.recursive, &source.path)?
     };
     map(tree.as_fd(), idmap, userns, Some(init))?;

@@ -7,6 +7,7 @@ pub mod devices;
 pub mod foreground;
 pub mod hooks;
 pub mod identity;
+pub mod idmap;
 pub mod label;
 pub mod mount;
 pub mod namespace;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Namespaces that are joined by path, and the id maps of a new user namespace.
+//! Namespaces that are joined by path.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -11,9 +11,9 @@ use rustix::process::Pid;
 use super::path::open_host;
 use super::procfs;
 use crate::error::{Call, Fault};
-use crate::plan::namespaces::{Kind, Range};
+use crate::plan::namespaces::Kind;
 use crate::sys::process::{setns, unshare};
-use crate::sys::socket::namespace_type;
+use crate::sys::socket::{namespace_type, owning_user_namespace};
 
 /// A namespace to be joined, open and of the right kind.
 #[derive(Debug)]
@@ -65,43 +65,25 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Remembers the caller's namespace of this kind, and steps into `to`.
-    pub fn enter(&mut self, to: &Joined) -> Result<(), Fault> {
-        self.remember(to.kind)?;
-        setns(to.fd.as_fd(), to.kind.flag()).call(|| format!("setns({})", to.kind.name())).map_err(|fault| {
-            match fault.errno {
-                Some(Errno::PERM) => {
-                    fault.hint("joining needs CAP_SYS_ADMIN in the user namespace that owns it")
-                }
-                _ => fault,
+    /// Remembers the caller's own namespaces of these kinds. None: one of them belongs to a user
+    /// namespace outside of the caller's, which lets nobody come back (the host's network, for root
+    /// of an ordinary user's namespace).
+    pub fn from(kinds: impl Iterator<Item = Kind>) -> Result<Option<Self>, Fault> {
+        let mut visit = Self::default();
+        for kind in kinds {
+            let path = format!("/proc/self/ns/{}", kind.link());
+            let own = open_host(Path::new(&path), OFlags::RDONLY).call(|| format!("open({path:?})"))?;
+            match owning_user_namespace(own.as_fd()) {
+                Err(Errno::PERM) => return Ok(None),
+                other => other.call(|| format!("ioctl(NS_GET_USERNS, {path:?})"))?,
+            };
+            if kind == Kind::Mount {
+                let cwd = open_host(Path::new("."), OFlags::PATH | OFlags::DIRECTORY);
+                visit.cwd = Some(cwd.call(|| "open(\".\")")?);
             }
-        })
-    }
-
-    fn remember(&mut self, kind: Kind) -> Result<(), Fault> {
-        if kind == Kind::Mount && self.cwd.is_none() {
-            self.cwd =
-                Some(open_host(Path::new("."), OFlags::PATH | OFlags::DIRECTORY).call(|| "open(\".\")")?);
+            visit.own.push((kind, own));
         }
-        let path = format!("/proc/self/ns/{}", kind.link());
-        let own = open_host(Path::new(&path), OFlags::RDONLY).call(|| format!("open({path:?})"))?;
-        self.own.push((kind, own));
-        Ok(())
-    }
-
-    /// A new time namespace for children, with its offsets written: nobody may be in it yet.
-    pub fn new_time(&mut self, offsets: &[String]) -> Result<(), Fault> {
-        self.remember(Kind::Time)?;
-        unshare(Kind::Time.flag()).call(|| "unshare(CLONE_NEWTIME)").map_err(|fault| match fault.errno {
-            Some(Errno::INVAL) => fault.hint("this kernel has no time namespaces (CONFIG_TIME_NS)"),
-            _ => fault,
-        })?;
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let proc = procfs::host()?;
-        let me = rustix::process::getpid();
-        procfs::write_of(proc.as_fd(), me, "timens_offsets", &offsets.join("\n"))
+        Ok(Some(visit))
     }
 
     /// In the child: the caller's namespaces are not to be gone back to, nor kept open.
@@ -124,26 +106,39 @@ impl Drop for Visit {
     }
 }
 
-/// Writes setgroups, uid_map and gid_map of a process in a new user namespace (user_namespaces(7)).
-/// An ordinary user can map only itself, and must give up setgroups for it.
-pub fn write_maps(
-    proc: BorrowedFd<'_>,
-    pid: Pid,
-    uid_map: &[Range],
-    gid_map: &[Range],
-    rootless: bool,
-) -> Result<(), Fault> {
-    let hint = |fault: Fault| match fault.errno {
-        Some(Errno::PERM) if rootless => fault.hint("an ordinary user can map only its own id, with size 1"),
-        _ => fault,
-    };
-    if rootless {
-        procfs::write_of(proc, pid, "setgroups", "deny")?;
-    }
-    procfs::write_of(proc, pid, "uid_map", &lines(uid_map)).map_err(hint)?;
-    procfs::write_of(proc, pid, "gid_map", &lines(gid_map)).map_err(hint)
+/// Steps into a namespace.
+pub fn enter(to: &Joined) -> Result<(), Fault> {
+    setns(to.fd.as_fd(), to.kind.flag()).call(|| format!("setns({})", to.kind.name())).map_err(|fault| {
+        match fault.errno {
+            Some(Errno::PERM) => fault.hint("joining needs CAP_SYS_ADMIN in the user namespace that owns it"),
+            _ => fault,
+        }
+    })
 }
 
-fn lines(map: &[Range]) -> String {
-    map.iter().map(|r| format!("{} {} {}\n", r.container, r.host, r.size)).collect()
+/// A new time namespace for children, with its offsets written: nobody may be in it yet.
+pub fn new_time(offsets: &[String]) -> Result<(), Fault> {
+    unshare_time()?;
+    if offsets.is_empty() { Ok(()) } else { write_offsets(procfs::host()?.as_fd(), offsets) }
+}
+
+/// A new time namespace for this process itself.
+pub fn become_new_time(proc: BorrowedFd<'_>, offsets: &[String]) -> Result<(), Fault> {
+    unshare_time()?;
+    if !offsets.is_empty() {
+        write_offsets(proc, offsets)?;
+    }
+    let new = procfs::open_namespace(proc, "time_for_children")?;
+    setns(new.as_fd(), Kind::Time.flag()).call(|| "setns(the new time namespace)")
+}
+
+fn unshare_time() -> Result<(), Fault> {
+    unshare(Kind::Time.flag()).call(|| "unshare(CLONE_NEWTIME)").map_err(|fault| match fault.errno {
+        Some(Errno::INVAL) => fault.hint("this kernel has no time namespaces (CONFIG_TIME_NS)"),
+        _ => fault,
+    })
+}
+
+fn write_offsets(proc: BorrowedFd<'_>, offsets: &[String]) -> Result<(), Fault> {
+    procfs::write(proc, &format!("{}/timens_offsets", procfs::me(proc)?), &offsets.join("\n"))
 }

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socket_with};
 
-use super::namespace::{Joined, Visit};
+use super::namespace::{Joined, Visit, enter};
 use super::spawn::Child;
 use crate::error::{Call, Error, Fault, Result};
 use crate::plan::namespaces::{Kind, NetDevice};
@@ -41,8 +41,11 @@ pub fn move_devices(devices: &[NetDevice], child: &Child) -> Result<()> {
         found.push((device, link, addresses));
     }
     let fd = child.pidfd.try_clone().call(|| "dup(pidfd)")?;
-    let mut visit = Visit::default();
-    visit.enter(&Joined { kind: Kind::Network, fd })?;
+    let Some(visit) = Visit::from(std::iter::once(Kind::Network))? else {
+        let fault = Fault::new("the caller's network namespace is not its own: its devices cannot be moved");
+        return Err(Error::from(fault).within("linux.netDevices"));
+    };
+    enter(&Joined { kind: Kind::Network, fd })?;
     let inside = Netlink::open();
     drop(visit);
     let mut inside = inside?;

@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstatfs, openat2};
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstatfs, openat2, readlinkat};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use rustix::process::Pid;
@@ -94,9 +94,23 @@ pub fn stat(pid: i32) -> Option<(u8, u64)> {
     Some((state, start))
 }
 
+/// The calling process, as the pid namespace of this procfs counts it: a clone of the host's shows
+/// the host's numbers.
+pub fn me(proc: BorrowedFd<'_>) -> Result<String, Fault> {
+    let link = readlinkat(proc, "self", Vec::new()).call(|| "readlink(\"/proc/self\")")?;
+    Ok(link.to_string_lossy().into_owned())
+}
+
+/// A namespace of the calling process, by the name of its link.
+pub fn open_namespace(proc: BorrowedFd<'_>, link: &str) -> Result<OwnedFd, Fault> {
+    let path = format!("self/ns/{link}");
+    rustix::fs::openat(proc, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .call(|| format!("open(\"/proc/{path}\")"))
+}
+
 /// Whether this process's user namespace denies setgroups(2) (user_namespaces(7)).
 pub fn denies_setgroups(proc: BorrowedFd<'_>) -> Result<bool, Fault> {
-    let path = format!("{}/setgroups", rustix::process::getpid().as_raw_nonzero());
+    let path = format!("{}/setgroups", me(proc)?);
     let says = || format!("read(\"/proc/{path}\")");
     let file = open(proc, &path, OFlags::RDONLY).call(says)?;
     let mut text = [0; 16];

@@ -9,7 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, set_parent_process_death_signal, waitid};
 
 use super::namespace::{self, Joined, Visit};
-use super::procfs;
+use super::{idmap, procfs};
 use crate::error::{Call, Fault};
 use crate::plan::namespaces::{Kind, Range};
 use crate::sys::process::{Fork, clone3, exit_now, setns};
@@ -20,6 +20,9 @@ pub struct Birth<'a> {
     pub new: u64,
     /// Namespaces to be joined.
     pub joined: &'a [Joined],
+    /// A process of a container, and the `CLONE_NEW*` of its namespaces to be born in: for an
+    /// ordinary user, who has rights over them only inside its user namespace.
+    pub inside: Option<(BorrowedFd<'a>, u64)>,
     /// A new time namespace, with these offsets.
     pub time: Option<&'a [String]>,
     /// The v2 group to be born in.
@@ -61,20 +64,20 @@ impl Child {
     }
 }
 
-/// Starts the container's first process. Joined namespaces are stepped into for the clone and left
-/// again. A joined user namespace would take the parent's own rights for good, so there a
-/// short-lived process steps in, and makes the child for the parent.
+/// Starts a process of the container. Joined namespaces are stepped into for the clone and left
+/// again. Where there is no way back a short-lived process steps in, and makes the child for the
+/// parent: a joined user namespace would take the parent's own rights for good, and what lies
+/// outside of the caller's own user namespace lets nobody in again.
 pub fn spawn(birth: &Birth<'_>) -> Result<Born, Fault> {
-    if birth.joined.iter().any(|j| j.kind == Kind::User) {
-        return spawn_through_user_namespace(birth);
+    if birth.inside.is_some() || birth.joined.iter().any(|j| j.kind == Kind::User) {
+        return spawn_by_helper(birth);
     }
-    let mut visit = Visit::default();
-    if let Some(offsets) = birth.time {
-        visit.new_time(offsets)?;
-    }
-    for joined in birth.joined {
-        visit.enter(joined)?;
-    }
+    let time = birth.time.map(|_| Kind::Time);
+    let Some(visit) = Visit::from(birth.joined.iter().map(|j| j.kind).chain(time))? else {
+        return spawn_by_helper(birth);
+    };
+    birth.time.map_or(Ok(()), namespace::new_time)?;
+    birth.joined.iter().try_for_each(namespace::enter)?;
     match clone3(birth.new, birth.cgroup).call(|| clone_says(birth.new)).map_err(clone_hint)? {
         Fork::Child => {
             visit.stay();
@@ -103,7 +106,7 @@ fn clone_hint(fault: Fault) -> Fault {
 
 /// The helper shares the parent's descriptor table, so the pidfd that its clone3 makes is the
 /// parent's too, and CLONE_PARENT makes the child the parent's own.
-fn spawn_through_user_namespace(birth: &Birth<'_>) -> Result<Born, Fault> {
+fn spawn_by_helper(birth: &Birth<'_>) -> Result<Born, Fault> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).call(|| "pipe2")?;
     let share = linux_raw_sys::general::CLONE_FILES as u64;
     let helper = match clone3(share, None).call(|| "clone3(helper)")? {
@@ -121,7 +124,8 @@ fn spawn_through_user_namespace(birth: &Birth<'_>) -> Result<Born, Fault> {
                     format!("+{} {number}", pid.as_raw_nonzero())
                 }
                 Err(fault) => {
-                    format!("-{} {}", fault.errno.map_or(0, |e| e.raw_os_error()), fault.says)
+                    let errno = fault.errno.map_or(0, |e| e.raw_os_error());
+                    format!("-{errno} {}\0{}", fault.says, fault.hint.unwrap_or_default())
                 }
             };
             let _ = rustix::io::write(&write, report.as_bytes());
@@ -139,10 +143,14 @@ fn spawn_through_user_namespace(birth: &Birth<'_>) -> Result<Born, Fault> {
     {
         return Ok(Born::Parent(Child { pid, pidfd: adopt(fd) }));
     }
-    match first.parse() {
-        Ok(errno) if errno != 0 => Err(Fault::call(second, Errno::from_raw_os_error(errno))),
-        _ => Err(Fault::new("the process that joins the user namespace died")),
-    }
+    Err(match (first.parse::<i32>(), second.split_once('\0')) {
+        (Ok(errno), Some((says, hint))) => {
+            let mut fault = Fault::new(says);
+            fault.errno = (errno != 0).then(|| Errno::from_raw_os_error(errno));
+            if hint.is_empty() { fault } else { fault.hint(hint.to_owned()) }
+        }
+        _ => Fault::new("the process that steps into the namespaces died"),
+    })
 }
 
 /// A user namespace for nothing but its maps: what an id-mapped mount is told by. A process lives in
@@ -161,7 +169,7 @@ pub fn user_namespace(uid_map: &[Range], gid_map: &[Range]) -> Result<OwnedFd, F
     };
     let open = || {
         let proc = procfs::host()?;
-        namespace::write_maps(proc.as_fd(), holder.pid, uid_map, gid_map, false)?;
+        idmap::write_as_root(proc.as_fd(), holder.pid, uid_map, gid_map)?;
         namespace::of(proc.as_fd(), holder.pid, Kind::User)
     };
     let opened = open();
@@ -178,20 +186,19 @@ fn adopt(fd: i32) -> OwnedFd {
 /// In the helper: rights of the host first, then those of the joined user namespace.
 fn help(birth: &Birth<'_>) -> Result<Fork, Fault> {
     set_parent_process_death_signal(Some(Signal::KILL)).call(|| "prctl(PR_SET_PDEATHSIG)")?;
-    let join = |joined: &Joined| setns(joined.fd.as_fd(), joined.kind.flag());
-    let mut time = Visit::default();
-    if let Some(offsets) = birth.time {
-        time.new_time(offsets)?;
-    }
-    // What the host's root may not join, root of the user namespace may.
-    let later: Vec<&Joined> =
-        birth.joined.iter().filter(|j| j.kind != Kind::User).filter(|j| join(j).is_err()).collect();
-    for joined in birth.joined.iter().filter(|j| j.kind == Kind::User).chain(later) {
-        join(joined).call(|| format!("setns({})", joined.kind.name()))?;
+    birth.time.map_or(Ok(()), namespace::new_time)?;
+    // What the caller may not join, root of the user namespace may.
+    let later: Vec<&Joined> = birth
+        .joined
+        .iter()
+        .filter(|j| j.kind != Kind::User)
+        .filter(|j| setns(j.fd.as_fd(), j.kind.flag()).is_err())
+        .collect();
+    let user = birth.joined.iter().filter(|j| j.kind == Kind::User);
+    user.chain(later).try_for_each(namespace::enter)?;
+    if let Some((process, flags)) = birth.inside {
+        setns(process, flags).call(|| "setns(the container's user and pid namespaces)")?;
     }
     let parent = linux_raw_sys::general::CLONE_PARENT as u64;
-    let fork = clone3(birth.new | parent, birth.cgroup).call(|| clone_says(birth.new)).map_err(clone_hint);
-    // Neither the helper nor the child goes back; the descriptors close with the helper's end.
-    std::mem::forget(time);
-    fork
+    clone3(birth.new | parent, birth.cgroup).call(|| clone_says(birth.new)).map_err(clone_hint)
 }

@@ -34,6 +34,9 @@ pub struct Inside {
     pub personality: u32,
     /// NUMA policy of its configuration.
     pub memory_policy: Option<MemoryPolicy>,
+    /// Born in the container's user namespace, into which an ordinary user's process must be
+    /// before it has any right to the others.
+    pub born_inside: bool,
     /// The caller's capabilities.
     pub capabilities: CapSet,
     /// Descriptors from 3 on that the process gets.
@@ -66,7 +69,8 @@ impl ExecPlan {
             steps.push(Step::new("default", Action::JoinCgroups));
         }
         // A process is born into a pid namespace; all others are entered now.
-        let flags = inside.namespaces & !Kind::Pid.flag();
+        let born = if inside.born_inside { Kind::Pid.flag() | Kind::User.flag() } else { Kind::Pid.flag() };
+        let flags = inside.namespaces & !born;
         steps.push(Step::new("default", Action::EnterNamespaces { flags }));
         if user_namespace {
             steps.push(Step::new("default", Action::BecomeRoot));

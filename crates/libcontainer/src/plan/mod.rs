@@ -52,6 +52,8 @@ use systemd::{Asked, Manager, Scope};
 pub struct Host {
     /// Effective user id of the caller.
     pub euid: u32,
+    /// Effective group id of the caller, asked of an ordinary user only.
+    pub egid: u32,
     /// The caller's permitted capabilities.
     pub capabilities: CapSet,
     /// How /sys/fs/cgroup is laid out.
@@ -111,6 +113,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// The cgroup namespace is made by clone3 (else by a step).
     pub clone_cgroup: bool,
+    /// The time namespace is made by the parent (else by a step).
+    pub visit_time: bool,
     /// Who opens the sources of bind mounts; below init's root the image's directory too.
     pub opener: Opener,
     /// Sources of bind mounts.
@@ -207,6 +211,12 @@ impl Plan {
         let cgroup_owner = if v2 && !request.no_cgroup { cgroup::owner(spec, &namespaces) } else { None };
 
         let mut steps = Vec::with_capacity(64);
+        let visit_time = namespaces.makes(Kind::Time) && !rootless;
+        if namespaces.makes(Kind::Time) && !visit_time {
+            // While init's files in /proc are still its own.
+            let offsets = namespaces.time_offsets.clone();
+            steps.push(Step::new("linux.timeOffsets", Action::NewTimeNamespace { offsets }));
+        }
         if namespaces.has(Kind::User) {
             steps.push(Step::new("linux.namespaces", Action::BecomeRoot));
         }
@@ -269,7 +279,9 @@ impl Plan {
         let personality = personality(linux, &mut warnings);
         let around = Around {
             property: "process",
-            setgroups: !(rootless && namespaces.makes(Kind::User)),
+            setgroups: !(rootless
+                && namespaces.makes(Kind::User)
+                && namespaces::maps_only(&namespaces.gid_map, host.egid)),
             keep_groups: annotations.keep_groups,
             seccomp: seccomp.as_ref(),
             preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
@@ -293,6 +305,7 @@ impl Plan {
             rootfs,
             namespaces,
             clone_cgroup,
+            visit_time,
             opener,
             sources,
             place,

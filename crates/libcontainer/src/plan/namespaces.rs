@@ -100,6 +100,11 @@ pub struct Range {
     pub size: u32,
 }
 
+/// Whether this map has one id only, and that is `id`: what an ordinary user may write by itself.
+pub fn maps_only(map: &[Range], id: u32) -> bool {
+    matches!(map, [one] if one.size == 1 && one.host == id)
+}
+
 /// A network device of the caller's that becomes the container's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetDevice {

@@ -189,8 +189,9 @@ pub(super) fn steps(
         );
     } else if !around.setgroups && !identity.groups.is_empty() {
         problems.push(
-            Problem::new(of("user.additionalGids"), "setgroups is denied in this user namespace")
-                .hint("an ordinary user can give no supplementary groups"),
+            Problem::new(of("user.additionalGids"), "setgroups is denied in this user namespace").hint(
+                "an ordinary user gives groups where linux.gidMappings has a range of /etc/subgid, else none",
+            ),
         );
     }
     steps.push(Step::new(of("user"), Action::SetUser(identity)));

@@ -46,6 +46,8 @@ pub enum Action {
     EnterNamespaces { flags: u64 },
     /// unshare(CLONE_NEWCGROUP), where it could not be made by clone3: after joining.
     NewCgroupNamespace,
+    /// unshare(CLONE_NEWTIME), its offsets, and setns into it: an ordinary user's parent cannot.
+    NewTimeNamespace { offsets: Vec<String> },
     /// A session keyring of the container's own, so that it cannot see the caller's.
     /// With a label, the keyring carries it.
     JoinKeyring { name: String, label: Option<String> },
@@ -253,6 +255,10 @@ impl fmt::Display for Action {
                 }
             }
             Self::NewCgroupNamespace => f.write_str("unshare the cgroup namespace, rooted where init stands"),
+            Self::NewTimeNamespace { offsets } => {
+                f.write_str("unshare the time namespace and enter it")?;
+                if offsets.is_empty() { Ok(()) } else { write!(f, " (offsets: {})", offsets.join(", ")) }
+            }
             Self::JoinKeyring { name, label } => {
                 write!(f, "join a new session keyring {name}")?;
                 label.as_ref().map_or(Ok(()), |label| write!(f, " with the label {label}"))

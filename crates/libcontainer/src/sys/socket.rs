@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ioctl(2) on sockets and namespace files.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -26,4 +26,14 @@ pub fn namespace_type(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     // SAFETY: this ioctl takes no argument and touches no memory of ours.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) };
     if result < 0 { Err(last_errno()) } else { Ok(result as u64) }
+}
+
+/// NS_GET_USERNS: the user namespace that owns the namespace of `fd`. One that the caller's user
+/// namespace has not made answers EPERM.
+pub fn owning_user_namespace(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: this ioctl takes no argument and touches no memory of ours.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_USERNS as _) };
+    // SAFETY: the kernel has just made this descriptor, which nobody else owns.
+    if result < 0 { Err(last_errno()) } else { Ok(unsafe { OwnedFd::from_raw_fd(result) }) }
 }

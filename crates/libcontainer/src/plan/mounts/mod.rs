@@ -13,7 +13,7 @@ mod idword;
 mod options;
 mod overlay;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime;
 
@@ -221,6 +221,10 @@ impl One<'_> {
             }
             let recursive = options.bind.unwrap_or(fstype == "rbind");
             let source = self.bind_source()?;
+            if recursive && source == Path::new("/sys") && namespaces.has(Kind::User) {
+                // The caller's own groups lie below, and are writable to root of the container (CVE-2023-25809).
+                planned.recursive.set |= planned.attr.set & RDONLY;
+            }
             self.bind(&mut planned, source, recursive, options.links, idmap);
             return Some(planned);
         }
@@ -245,6 +249,7 @@ impl One<'_> {
             }
         }
         let fstype = if fstype == "cgroup" { "cgroup2" } else { fstype };
+        self.unmapped(fstype);
         let mut flags = options.supers;
         // Only ext4 has a word of its own for it, and only before Linux 6.2 has it an effect there.
         match fstype {
@@ -300,6 +305,26 @@ impl One<'_> {
         }
         if options.links == Links::Copied && options.target_itself {
             refuse("\"copy-symlink\" makes a link, so there is no link to mount on", "take one word out");
+        }
+    }
+
+    /// `uid=` and `gid=` must have a meaning in a new user namespace.
+    fn unmapped(&mut self, fstype: &str) {
+        let namespaces = self.setting.namespaces;
+        if !namespaces.makes(Kind::User) || !matches!(fstype, "tmpfs" | "devpts") {
+            return;
+        }
+        for (n, option) in self.mount.options().iter().flatten().enumerate() {
+            let (name, map, id) = match option.split_once('=') {
+                Some(("uid", id)) => ("uidMappings", &namespaces.uid_map, id),
+                Some(("gid", id)) => ("gidMappings", &namespaces.gid_map, id),
+                _ => continue,
+            };
+            if !map.is_empty() && id.parse().is_ok_and(|id| Namespaces::host_id(map, id).is_none()) {
+                let at = format!("{}.options[{n}]", self.property);
+                let says = format!("{option:?}: no such id in linux.{name}");
+                self.problems.push(Problem::new(at, says).hint("take the word out, or map the id"));
+            }
         }
     }
 
