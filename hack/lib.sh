@@ -56,6 +56,26 @@ apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends -y "$@" >&2
 }
 
+# shellcheck disable=SC2034
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# debian_mirror: the address of the Debian archive that this machine's apt uses.
+debian_mirror() {
+    local uri
+    # shellcheck disable=SC2016
+    uri=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
+        awk '$1 == "Debian" && $3 !~ /-security$/ { print $2; exit }')
+    # Before the first `apt-get update` the sources have to do.
+    [ -n "$uri" ] || uri=$(sed -n 's/^URIs: *//p; s/^deb *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\).*/\2/p' \
+        /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n1)
+    [ -n "$uri" ] || die "apt's sources name no Debian archive: this needs a Debian machine, or a line such as 'deb http://MIRROR/debian trixie main' in /etc/apt/sources.list"
+    echo "$uri"
+}
+
+# apt_reach: the options by which this machine's apt reaches its archive; they hold for
+# mmdebstrap's too.
+apt_reach() { apt-config dump | grep -E '^Acquire::(Check-Date|https?::(.*::)?Proxy) ' || true; }
+
 # toolchain: cargo in PATH, and what the build links with.
 toolchain() {
     if ! have cargo && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then
