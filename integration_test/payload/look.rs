@@ -133,8 +133,9 @@ fn scheduler() -> Answer {
 /// Real, effective, saved and file system id, from the kernel's own account where /proc
 /// is mounted, and from the calls where it is not.
 fn ids(which: &str) -> Answer {
-    if let Ok(line) = status_field(which) {
-        return Ok(line.split_whitespace().map(number).collect());
+    match status_field(which) {
+        Err(Errno::NOENT) => {}
+        told => return Ok(told?.split_whitespace().map(number).collect()),
     }
     let (real, effective) = match which {
         "Uid" => (rustix::process::getuid().as_raw(), rustix::process::geteuid().as_raw()),
