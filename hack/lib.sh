@@ -76,6 +76,73 @@ debian_mirror() {
 # mmdebstrap's too.
 apt_reach() { apt-config dump | grep -E '^Acquire::(Check-Date|https?::(.*::)?Proxy) ' || true; }
 
+# debian_sources SUITE: this machine's Debian lines in one-line form.
+debian_sources() {
+    # shellcheck disable=SC2016
+    apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+        awk -v signed="$keyring" -v suite="$1" '
+            $1 == "Debian" && ($3 == suite || index($3, suite "-") == 1) && !seen[$0]++ {
+                print "deb [signed-by=" signed "] " $2 " " $3 " " $4
+            }'
+}
+
+# debian TARGET OPTIONS...: a small Debian of this machine's suite, as root: a directory, or a
+# tar file. The options are mmdebstrap's.
+debian() {
+    local target=$1 suite lines option options
+    shift
+    packages mmdebstrap=mmdebstrap debian-archive-keyring="$keyring"
+    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    lines=$(debian_sources "$suite")
+    if [ -z "$lines" ]; then
+        say "apt knows no package list yet: fetching them"
+        apt-get -q update >&2
+        lines=$(debian_sources "$suite")
+    fi
+    [ -n "$lines" ] || die "apt's sources name no Debian archive for '$suite': this needs a Debian machine, or a line such as 'deb http://MIRROR/debian bookworm main' in /etc/apt/sources.list"
+    say "making a Debian $suite from packages (once; kept in ${target#"$top"/})"
+    rm -rf "$target"
+    # A frozen mirror's lists are past their date.
+    options=(--aptopt='Acquire::Check-Valid-Until "false"')
+    while read -r option; do
+        options+=(--aptopt="$option")
+    done < <(apt_reach)
+    mmdebstrap --quiet --mode=root --variant=minbase "${options[@]}" "$@" "$suite" "$target" - <<<"$lines" >&2 ||
+        die "mmdebstrap could not make it (see above)"
+}
+
+# debian_arch ARCH: what Debian calls it.
+debian_arch() {
+    case $1 in
+        x86_64) echo amd64 ;;
+        aarch64) echo arm64 ;;
+        *) echo "$1" ;;
+    esac
+}
+
+# foreign ARCH PACKAGE DIRECTORY: Debian's PACKAGE for another machine, unpacked below DIRECTORY,
+# which it prints. apt's lists for it are kept there too: this system takes no part.
+foreign() {
+    local arch package=$2 dir=$3 options option
+    arch=$(debian_arch "$1")
+    if [ ! -e "$dir/usr/share/doc/$package" ]; then
+        have apt-get || die "for $1 this needs Debian's $package:$arch"
+        say "fetching $package for $arch"
+        mkdir -p "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial"
+        options=()
+        for option in APT::Architecture="$arch" APT::Architectures="$arch" APT::Sandbox::User=root Dir::State="$dir/apt" \
+            Dir::State::status=/dev/null Dir::Cache="$dir/apt/cache"; do
+            options+=(-o "$option")
+        done
+        apt-get -qq "${options[@]}" update >&2 || die "apt-get could not fetch the lists of $arch (see above)"
+        (cd "$dir/apt" && apt-get -qq "${options[@]}" download "$package" >&2) ||
+            die "apt-get could not download $package for $arch (see above)"
+        dpkg-deb -x "$dir/apt/$package"_*.deb "$dir"
+        rm -rf "$dir/apt/lists" "$dir/apt/cache"
+    fi
+    echo "$dir"
+}
+
 # toolchain: cargo in PATH, and what the build links with.
 toolchain() {
     if ! have cargo && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then

@@ -49,14 +49,18 @@ pub enum Asked<V> {
     Help(String),
 }
 
-struct GlobalFlag {
-    flag: Flag<'static>,
+/// A global flag.
+pub struct GlobalFlag {
+    /// As it is typed.
+    pub flag: Flag<'static>,
     /// What its value is called in the help text; empty for a switch.
-    value: &'static str,
-    help: &'static str,
+    pub value: &'static str,
+    /// The help text; empty for a second spelling of another flag.
+    pub help: &'static str,
 }
 
-const GLOBALS: &[GlobalFlag] = &[
+/// Every flag that stands before the command.
+pub const GLOBALS: &[GlobalFlag] = &[
     value("root", "DIR", "where containers are recorded [default: /run/soute, or $XDG_RUNTIME_DIR/soute]"),
     value("log", "FILE", "append the error to FILE as well"),
     value("log-format", "FORMAT", "text or json [default: text]"),

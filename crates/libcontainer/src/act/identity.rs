@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use linux_raw_sys::general as raw;
 use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, fchown, fstat, statat};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Uid, chdir, getcwd, set_dumpable_behavior};
@@ -104,11 +105,11 @@ pub fn set_rlimit(name: &str, resource: u32, soft: u64, hard: u64) -> Result<(),
 /// memory is laid out (setrlimit(2)); and core dumps are not switched on behind the caller's back.
 pub fn reset_soft_limits(except: &[u32]) -> Result<(), Fault> {
     const STACK: u64 = 8 << 20;
-    let named = |resource: &u32| except.contains(resource) || *resource == libc::RLIMIT_CORE;
+    let named = |resource: &u32| except.contains(resource) || *resource == raw::RLIMIT_CORE;
     for resource in (0..sys::RLIMITS).filter(|resource| !named(resource)) {
         let says = || format!("prlimit(resource {resource})");
         let (soft, hard) = sys::getrlimit(resource).call(says)?;
-        let wanted = if resource == libc::RLIMIT_STACK { hard.min(STACK) } else { hard };
+        let wanted = if resource == raw::RLIMIT_STACK { hard.min(STACK) } else { hard };
         if soft != wanted {
             sys::setrlimit(resource, wanted, hard).call(says)?;
         }

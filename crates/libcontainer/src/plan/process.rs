@@ -5,6 +5,7 @@
 
 use std::ffi::CString;
 
+use linux_raw_sys::general as raw;
 use oci_spec::runtime::{PosixRlimitType, Process};
 
 use super::annotations::KEEP_GROUPS;
@@ -305,22 +306,22 @@ fn rlimits(process: &Process, property: &str, steps: &mut Vec<Step>, problems: &
 fn rlimit(typ: PosixRlimitType) -> (&'static str, u32) {
     use PosixRlimitType as T;
     match typ {
-        T::RlimitAs => ("RLIMIT_AS", libc::RLIMIT_AS),
-        T::RlimitCore => ("RLIMIT_CORE", libc::RLIMIT_CORE),
-        T::RlimitCpu => ("RLIMIT_CPU", libc::RLIMIT_CPU),
-        T::RlimitData => ("RLIMIT_DATA", libc::RLIMIT_DATA),
-        T::RlimitFsize => ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
-        T::RlimitLocks => ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
-        T::RlimitMemlock => ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
-        T::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
-        T::RlimitNice => ("RLIMIT_NICE", libc::RLIMIT_NICE),
-        T::RlimitNofile => ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
-        T::RlimitNproc => ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
-        T::RlimitRss => ("RLIMIT_RSS", libc::RLIMIT_RSS),
-        T::RlimitRtprio => ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
-        T::RlimitRttime => ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
-        T::RlimitSigpending => ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
-        T::RlimitStack => ("RLIMIT_STACK", libc::RLIMIT_STACK),
+        T::RlimitAs => ("RLIMIT_AS", raw::RLIMIT_AS),
+        T::RlimitCore => ("RLIMIT_CORE", raw::RLIMIT_CORE),
+        T::RlimitCpu => ("RLIMIT_CPU", raw::RLIMIT_CPU),
+        T::RlimitData => ("RLIMIT_DATA", raw::RLIMIT_DATA),
+        T::RlimitFsize => ("RLIMIT_FSIZE", raw::RLIMIT_FSIZE),
+        T::RlimitLocks => ("RLIMIT_LOCKS", raw::RLIMIT_LOCKS),
+        T::RlimitMemlock => ("RLIMIT_MEMLOCK", raw::RLIMIT_MEMLOCK),
+        T::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", raw::RLIMIT_MSGQUEUE),
+        T::RlimitNice => ("RLIMIT_NICE", raw::RLIMIT_NICE),
+        T::RlimitNofile => ("RLIMIT_NOFILE", raw::RLIMIT_NOFILE),
+        T::RlimitNproc => ("RLIMIT_NPROC", raw::RLIMIT_NPROC),
+        T::RlimitRss => ("RLIMIT_RSS", raw::RLIMIT_RSS),
+        T::RlimitRtprio => ("RLIMIT_RTPRIO", raw::RLIMIT_RTPRIO),
+        T::RlimitRttime => ("RLIMIT_RTTIME", raw::RLIMIT_RTTIME),
+        T::RlimitSigpending => ("RLIMIT_SIGPENDING", raw::RLIMIT_SIGPENDING),
+        T::RlimitStack => ("RLIMIT_STACK", raw::RLIMIT_STACK),
     }
 }
 
