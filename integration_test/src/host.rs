@@ -96,6 +96,13 @@ pub(crate) fn trees() -> Vec<PathBuf> {
     places.filter(|place| place.starts_with(TREE)).map(PathBuf::from).collect()
 }
 
+/// The v2 group above this process's own.
+pub(crate) fn beside_us() -> PathBuf {
+    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    Path::new(TREE).join(own).parent().unwrap_or(Path::new(TREE)).to_owned()
+}
+
 /// Every cgroup directory, of every hierarchy, whose name contains `word`.
 pub(crate) fn cgroups_named(word: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

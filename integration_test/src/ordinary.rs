@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An ordinary user: from the moment it is made, the runtime's commands of a test are its own.
 //!
-//! The accounts are those of the machine and one more, seen by these commands alone: each runs in a
-//! mount namespace with its own /etc/passwd, /etc/subuid and so on. What the user is to write to
-//! must be handed over, with [`Ordinary::own`].
+//! Where root runs the tests it is an account that these commands alone see: each runs in a mount
+//! namespace with its own /etc/passwd, /etc/subuid and so on. What the user is to write to must be
+//! handed over, with [`Ordinary::own`]. Where anybody else runs the tests it is that user, in whose
+//! cgroup, delegated to it, there must be one for these processes (`hack/vm --user test`).
 
 use std::fs;
 use std::os::unix::fs::lchown;
@@ -16,6 +17,8 @@ use crate::{Bundle, Flavor, Host, Test, host, note_skip};
 
 /// The user, and the cgroups that are delegated to it.
 pub struct Ordinary {
+    id: u32,
+    sub: u32,
     groups: Vec<PathBuf>,
 }
 
@@ -23,20 +26,38 @@ pub struct Ordinary {
 const BECOME: &str = r#"
     dir=$1 path=$2 id=$3 groups=$4
     shift 4
-    for name in passwd group subuid subgid; do mount --bind "$dir/etc/$name" "/etc/$name"; done
     for group in $groups; do echo 0 >"$group/cgroup.procs"; done
-    exec setpriv --reuid "$id" --regid "$id" --init-groups \
-        env -i PATH="$path" HOME=/ XDG_RUNTIME_DIR="$dir/run" "$@"
+    become=
+    if [ "$(id -u)" = 0 ]; then
+        for name in passwd group subuid subgid; do mount --bind "$dir/etc/$name" "/etc/$name"; done
+        become="setpriv --reuid $id --regid $id --init-groups"
+    fi
+    exec $become env -i PATH="$path" HOME=/ XDG_RUNTIME_DIR="$dir/run" \
+        ${DBUS_SESSION_BUS_ADDRESS:+DBUS_SESSION_BUS_ADDRESS="$DBUS_SESSION_BUS_ADDRESS"} "$@"
 "#;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-impl Ordinary {
-    /// The user's uid and gid.
-    pub const ID: u32 = 64_997;
-    /// Its first subordinate id.
-    pub const SUB: u32 = 200_000;
+/// The ids of the account that root makes, and its first subordinate one.
+const MADE: u32 = 64_997;
+const MADE_SUB: u32 = 200_000;
 
+/// The first subordinate id of the user with this uid, by name or by number.
+fn first_subordinate(id: u32) -> Option<u32> {
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    let id = id.to_string();
+    let name = passwd.lines().find(|line| line.split(':').nth(2) == Some(&id))?.split(':').next()?;
+    let subuid = fs::read_to_string("/etc/subuid").ok()?;
+    let mut lines = subuid.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.find(|line| line[0] == name || line[0] == id)?.get(1)?.parse().ok()
+}
+
+/// Whether an ordinary user runs the tests themselves.
+fn present() -> bool {
+    !rustix::process::geteuid().is_root()
+}
+
+impl Ordinary {
     /// From here on commands are the user's. None, and skipped: this runtime cannot be an ordinary
     /// user's here.
     pub fn new(t: &Test) -> Option<Self> {
@@ -49,23 +70,34 @@ impl Ordinary {
             note_skip("crun refuses an ordinary user on a host with cgroup v1 and v2");
             return None;
         }
+        fs::create_dir(t.dir().join("run")).expect("own directory");
+        if present() {
+            let id = rustix::process::geteuid().as_raw();
+            let Some(sub) = first_subordinate(id) else {
+                note_skip("this user has no range in /etc/subuid");
+                return None;
+            };
+            let user = Self { id, sub, groups: Vec::new() };
+            user.as_user(t, PATH);
+            return Some(user);
+        }
         let etc = t.dir().join("etc");
         fs::create_dir(&etc).expect("own directory");
         for (name, line) in [
-            ("passwd", format!("ordinary:x:{0}:{0}::/:/bin/sh\n", Self::ID)),
-            ("group", format!("ordinary:x:{0}:\nothers:x:{1}:ordinary\n", Self::ID, Self::ID - 1)),
-            ("subuid", format!("ordinary:{}:65536\n", Self::SUB)),
-            ("subgid", format!("ordinary:{}:65536\n", Self::SUB)),
+            ("passwd", format!("ordinary:x:{MADE}:{MADE}::/:/bin/sh\n")),
+            ("group", format!("ordinary:x:{MADE}:\nothers:x:{}:ordinary\n", MADE - 1)),
+            ("subuid", format!("ordinary:{MADE_SUB}:65536\n")),
+            ("subgid", format!("ordinary:{MADE_SUB}:65536\n")),
         ] {
             let text = fs::read_to_string(Path::new("/etc").join(name)).expect("every machine has it");
             fs::write(etc.join(name), text + &line).expect("own directory");
         }
-        let user = Self { groups: Vec::new() };
-        fs::create_dir(t.dir().join("run")).expect("own directory");
+        let user = Self { id: MADE, sub: MADE_SUB, groups: Vec::new() };
         user.own(t.dir());
         let may = |path: &Path| {
             let mut test = Command::new("setpriv");
-            test.args(["--reuid", "64997", "--regid", "64997", "--clear-groups", "test", "-x"]).arg(path);
+            let id = MADE.to_string();
+            test.args(["--reuid", &id, "--regid", &id, "--clear-groups", "test", "-x"]).arg(path);
             test.status().is_ok_and(|status| status.success())
         };
         if !may(&t.runtime()) {
@@ -73,6 +105,21 @@ impl Ordinary {
         }
         user.as_user(t, PATH);
         Some(user)
+    }
+
+    /// The user's uid and gid.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its first subordinate id.
+    pub fn sub(&self) -> u32 {
+        self.sub
+    }
+
+    /// Whether the user has a right to cgroups without [`Ordinary::delegate`].
+    pub fn has_cgroups(&self) -> bool {
+        present()
     }
 
     /// The user has no newuidmap and no newgidmap.
@@ -83,11 +130,12 @@ impl Ordinary {
     /// The user's commands stand in groups of the user's own, in every hierarchy that there is.
     /// What they run lives below or beside them.
     pub fn delegate(&mut self, t: &Test) {
-        for tree in host::trees() {
+        let trees = if present() { vec![host::beside_us()] } else { host::trees() };
+        for tree in trees {
             let top = tree.join(t.id());
             let caller = top.join("caller");
             for (at, group) in [&top, &caller].into_iter().enumerate() {
-                fs::create_dir(group).expect("root makes groups");
+                fs::create_dir(group).expect("root, or a user to whom the tree is delegated, makes groups");
                 for file in ["cpuset.mems", "cpuset.cpus"] {
                     // A v1 group without them takes no process.
                     if let (Ok(text), true) = (
@@ -125,14 +173,17 @@ impl Ordinary {
     }
 
     fn give(&self, path: &Path) {
-        let _ = lchown(path, Some(Self::ID), Some(Self::ID));
+        let _ = lchown(path, Some(self.id), Some(self.id));
     }
 
     fn as_user(&self, t: &Test, path: &str) {
         let groups: Vec<&str> = self.groups.iter().filter_map(|group| group.to_str()).collect();
-        let (dir, id, groups) = (t.dir().to_str().expect("plain"), Self::ID.to_string(), groups.join(" "));
-        let mut words = vec!["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-ec", BECOME];
-        words.extend(["ordinary", dir, path, &id, &groups]);
+        let (dir, id, groups) = (t.dir().to_str().expect("plain"), self.id.to_string(), groups.join(" "));
+        let mut words = vec!["unshare", "--mount", "--propagation", "slave"];
+        words.extend(["/bin/sh", "-ec", BECOME, "ordinary", dir, path, &id, &groups]);
+        if present() {
+            words.drain(..4);
+        }
         t.before(&words);
     }
 
@@ -152,15 +203,15 @@ impl Ordinary {
             let options: Vec<Value> = options.into_iter().filter(|word| word != "gid=5").collect();
             bundle = bundle.set(&format!("/mounts/{n}/options"), options);
         }
-        let map = json!([{ "containerID": 0, "hostID": Self::ID, "size": 1 }]);
+        let map = json!([{ "containerID": 0, "hostID": self.id, "size": 1 }]);
         bundle.namespace("user", true).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
     }
 
     /// A bundle with the user as root, and its subordinate ids behind it.
     pub fn ranged(&self, t: &Test) -> Bundle {
         let map = json!([
-            { "containerID": 0, "hostID": Self::ID, "size": 1 },
-            { "containerID": 1, "hostID": Self::SUB, "size": 65_535 },
+            { "containerID": 0, "hostID": self.id, "size": 1 },
+            { "containerID": 1, "hostID": self.sub, "size": 65_535 },
         ]);
         self.bundle(t).set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
     }

@@ -55,10 +55,12 @@ static ONE: Mutex<()> = Mutex::new(());
 
 /// Runs one test: `what` gets a fresh [`Test`]; nothing may be left behind when it ends.
 pub fn container_test<F: FnOnce(&Test)>(what: F) {
+    assert!(rustix::process::geteuid().is_root(), "these tests make containers: run them as root");
     named_test(std::any::type_name::<F>(), what);
 }
 
-/// The same as an ordinary user, where the runtime can be that user's.
+/// The same as an ordinary user, where the runtime can be that user's: whoever runs the tests, or,
+/// where that is root, an account made for it.
 pub fn ordinary_test<F: FnOnce(&Test, Ordinary)>(what: F) {
     named_test(std::any::type_name::<F>(), |t| {
         if let Some(user) = Ordinary::new(t) {
@@ -72,7 +74,6 @@ fn named_test(name: &str, what: impl FnOnce(&Test)) {
     let name = name.replace("::{{closure}}", "");
     NAME.with(|slot| slot.replace(name));
     SKIPPED.set(false);
-    assert!(rustix::process::geteuid().is_root(), "these tests make containers: run them as root");
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("every process may");
 
     let canary = Canary::new();

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use integration_test::{Bundle, Flavor, Ordinary, differs, ordinary_test};
+use integration_test::{Bundle, Flavor, differs, ordinary_test, skip};
 use serde_json::{Value, json};
 
 /// The ids on the host of the container's first process, or of another.
@@ -30,7 +30,7 @@ fn the_configuration_that_spec_writes_runs() {
         t.call(&["spec", "--rootless", "--bundle", dir.to_str().unwrap()]).ok();
         let text = fs::read_to_string(dir.join("config.json")).unwrap();
         let config: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(config["linux"]["uidMappings"][0]["hostID"], Ordinary::ID);
+        assert_eq!(config["linux"]["uidMappings"][0]["hostID"], user.id());
         let config = text.replacen("\"terminal\": true", "\"terminal\": false", 1).replacen(
             "\"sh\"",
             "\"/payload\", \"uid\", \"read /proc/self/uid_map\", \"mkdir /x\"",
@@ -40,7 +40,7 @@ fn the_configuration_that_spec_writes_runs() {
         let out = t.call(&["run", "--bundle", dir.to_str().unwrap(), t.id()]).ok();
         let a = out.answers();
         assert_eq!(a["uid"], json!([0, 0, 0, 0]));
-        assert_eq!(map(a["read /proc/self/uid_map"].as_str().unwrap()), [[0, Ordinary::ID, 1]]);
+        assert_eq!(map(a["read /proc/self/uid_map"].as_str().unwrap()), [[0, user.id(), 1]]);
         assert_eq!(a["mkdir /x"]["error"], "EROFS");
     });
 }
@@ -52,7 +52,7 @@ fn a_whole_life() {
         let state = t.state();
         assert_eq!(state["status"], "running");
         let pid = state["pid"].as_i64().unwrap();
-        let id = Ordinary::ID.to_string();
+        let id = user.id().to_string();
         assert_eq!(host_ids(pid), (id.clone(), id));
         assert!(t.call(&["list", "-q"]).ok().stdout().contains(t.id()));
         let a = t.exec(&["uid", "namespaces", "read /proc/1/status", "write /tmp/x y", "processes"]);
@@ -97,9 +97,9 @@ fn ranges_of_subordinate_ids() {
             .ranged(t)
             .set("/process/user", json!({ "uid": 1000, "gid": 1001, "additionalGids": [7, 8] })));
         let pid = t.state()["pid"].as_i64().unwrap();
-        let host = |id: u32| (Ordinary::SUB + id - 1).to_string();
+        let host = |id: u32| (user.sub() + id - 1).to_string();
         assert_eq!(host_ids(pid), (host(1000), host(1001)));
-        let ranges = [[0, Ordinary::ID, 1], [1, Ordinary::SUB, 65_535]];
+        let ranges = [[0, user.id(), 1], [1, user.sub(), 65_535]];
         assert_eq!(map(&fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap()), ranges);
         assert_eq!(map(&fs::read_to_string(format!("/proc/{pid}/gid_map")).unwrap()), ranges);
         let a = t.exec(&["uid", "gid", "groups"]);
@@ -139,7 +139,7 @@ fn ranges_need_the_helpers() {
 #[test]
 fn ids_of_others_are_refused() {
     ordinary_test(|t, user| {
-        for (name, others) in [("uidMappings", 0), ("gidMappings", Ordinary::SUB + 65_536)] {
+        for (name, others) in [("uidMappings", 0), ("gidMappings", user.sub() + 65_536)] {
             let range = json!([{ "containerID": 0, "hostID": others, "size": 1 }]);
             let bundle = user.ranged(t).set(&format!("/linux/{name}"), range).asks(&["uid"]);
             let says = t.run(&bundle).fails();
@@ -349,7 +349,7 @@ fn hooks_are_the_users() {
         let line = format!("cat >/dev/null; id -u >{}", file.display());
         let bundle = user.bundle(t).hook("createRuntime", &line).asks(&["uid"]);
         t.run(&bundle).ok();
-        assert_eq!(fs::read_to_string(&file).unwrap().trim(), Ordinary::ID.to_string());
+        assert_eq!(fs::read_to_string(&file).unwrap().trim(), user.id().to_string());
     });
 }
 
@@ -399,6 +399,9 @@ fn joins_the_namespaces_of_another_container() {
 #[test]
 fn a_namespace_of_the_hosts_is_refused() {
     ordinary_test(|t, user| {
+        if !rustix::process::geteuid().is_root() {
+            skip!("only root can keep a namespace of the host for it");
+        }
         let holder = t.holder(&["--net"]);
         let path = t.scratch("net");
         // The link of a process that is not the user's cannot be opened.
@@ -417,6 +420,9 @@ fn a_namespace_of_the_hosts_is_refused() {
 #[test]
 fn without_a_right_to_cgroups_there_are_none() {
     ordinary_test(|t, user| {
+        if user.has_cgroups() {
+            skip!("this user's group is its own");
+        }
         let out = t.up(user.bundle(t));
         if t.flavor() == Flavor::Soute {
             assert!(out.stderr().contains("no permission for cgroups"), "{}", out.stderr());
@@ -436,6 +442,9 @@ fn without_a_right_to_cgroups_there_are_none() {
 #[test]
 fn without_a_right_to_cgroups_nothing_can_be_asked_of_them() {
     ordinary_test(|t, user| {
+        if user.has_cgroups() {
+            skip!("this user's group is its own");
+        }
         differs!(t, Crun, "drops limits in silence");
         let limited = |bundle: Bundle| bundle.set("/linux/resources", json!({ "pids": { "limit": 5 } }));
         let named = |bundle: Bundle| bundle.set("/linux/cgroupsPath", format!("/{}", t.id()));
@@ -486,9 +495,7 @@ fn limits_in_a_delegated_cgroup() {
         differs!(t, Crun, "a container of an ordinary user has no cgroup of its own");
         user.delegate(t);
         let top = user.groups().iter().find(|group| group.join("pids.current").exists());
-        let Some(_) = top else {
-            integration_test::skip!("no group with the pids controller can be delegated")
-        };
+        let Some(_) = top else { skip!("no group with the pids controller can be delegated") };
         t.up(user.bundle(t).set("/linux/resources", json!({ "pids": { "limit": 20 } })));
         let limit = || {
             let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", t.pid())).unwrap();
