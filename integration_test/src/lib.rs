@@ -43,7 +43,7 @@ pub use command::{Out, Running, children_cpu};
 pub use console::Listener;
 pub use host::{Host, by_systemd, cgroups_path, controllers, disk, has_systemd, units_named};
 pub use ordinary::Ordinary;
-pub use test::{Flavor, Test, container_test, note_skip, ordinary_test};
+pub use test::{Flavor, Test, container_test, named_test, note_skip, ordinary_test};
 pub use treasure::{SECRET, Treasure, mounts_of_the_host};
 
 /// Ends the test as skipped, with the reason. It is printed and counted, never passed

@@ -69,7 +69,8 @@ pub fn ordinary_test<F: FnOnce(&Test, Ordinary)>(what: F) {
     });
 }
 
-fn named_test(name: &str, what: impl FnOnce(&Test)) {
+/// Runs one row of a table, under a name of its own.
+pub fn named_test(name: &str, what: impl FnOnce(&Test)) {
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let name = name.replace("::{{closure}}", "");
     NAME.with(|slot| slot.replace(name));
