@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command lines that engines really type, and what each must be understood as.
 
+mod criu;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 

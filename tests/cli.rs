@@ -12,7 +12,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 
 const VERBS: &[&str] = &[
-    "check", "create", "delete", "exec", "explain", "features", "kill", "list", "run", "spec", "start",
+    "check",
+    "checkpoint",
+    "create",
+    "delete",
+    "exec",
+    "explain",
+    "features",
+    "kill",
+    "list",
+    "restore",
+    "run",
+    "spec",
+    "start",
     "state",
 ];
 

@@ -103,6 +103,8 @@ pub fn answer(words: &[&str]) -> Option<Answer> {
         ["reap"] => reap(),
         ["fork", count] => fork(number(count)),
         ["fork-on", count] => fork_on(number(count)),
+        // 1, 2, 3 … until SIGTERM, which ends it well.
+        ["count"] => count(),
         ["burn", millis] => {
             let (start, long) = (Instant::now(), Duration::from_millis(number(millis)));
             while start.elapsed() < long {
@@ -163,6 +165,26 @@ fn wait_for(names: &[&str]) -> Answer {
     say(&json!({ "q": "waiting", "a": true }));
     let got = set.wait().map_err(|error| Errno::from_raw_os_error(error as i32))?;
     Ok(json!(got.as_str()))
+}
+
+/// Counts aloud until SIGTERM comes: what it has come to is in this process's memory alone.
+fn count() -> Answer {
+    let term = Signal::SIGTERM;
+    let mut set = SigSet::empty();
+    set.add(term);
+    set.thread_block().map_err(|error| Errno::from_raw_os_error(error as i32))?;
+    let wait = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    let signals =
+        nix::sys::signalfd::SignalFd::new(&set).map_err(|error| Errno::from_raw_os_error(error as i32))?;
+    for number in 1_u64.. {
+        say(&json!({ "q": "at", "a": number }));
+        match poll(&mut [PollFd::new(&signals, PollFlags::IN)], Some(&wait)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(json!("counted"))
 }
 
 fn kill(pid: i32, word: &str) -> Answer {

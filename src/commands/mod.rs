@@ -2,6 +2,7 @@
 //! The verbs, one a file: its flags are a struct, its work is the call of one operation.
 
 pub mod check;
+pub mod checkpoint;
 pub mod create;
 pub mod delete;
 pub mod events;
@@ -12,6 +13,7 @@ pub mod kill;
 pub mod list;
 pub mod pause;
 pub mod ps;
+pub mod restore;
 pub mod resume;
 pub mod run;
 pub mod spec;
@@ -74,6 +76,8 @@ pub const VERBS: &[Entry] = &[
     entry::<pause::Pause>(),
     entry::<resume::Resume>(),
     entry::<update::Update>(),
+    entry::<checkpoint::Checkpoint>(),
+    entry::<restore::Restore>(),
     entry::<events::Events>(),
     entry::<ps::Ps>(),
     entry::<list::List>(),

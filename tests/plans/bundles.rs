@@ -46,7 +46,7 @@ impl Case {
 
     /// The default specification without what would only repeat itself: one mount, no terminal, and
     /// no paths to cover.
-    fn small(name: &'static str) -> Self {
+    pub fn small(name: &'static str) -> Self {
         let mut case = Self::default(name, Cgroups::V2);
         case.spec["mounts"].as_array_mut().unwrap().truncate(1);
         case.with("/process/terminal", json!(false))
@@ -57,7 +57,7 @@ impl Case {
     }
 
     /// Sets a property, by JSON pointer.
-    fn with(mut self, pointer: &str, value: Value) -> Self {
+    pub fn with(mut self, pointer: &str, value: Value) -> Self {
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         match self.spec.pointer_mut(parent).unwrap() {
             Value::Array(list) => list.push(value),
@@ -166,7 +166,8 @@ fn map() -> Value {
     json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }])
 }
 
-fn user_namespace(case: Case) -> Case {
+/// In a user namespace of its own.
+pub fn user_namespace(case: Case) -> Case {
     case.with("/linux/namespaces/-", json!({ "type": "user" }))
         .with("/linux/uidMappings", map())
         .with("/linux/gidMappings", map())

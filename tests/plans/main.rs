@@ -3,11 +3,13 @@
 //! machine.
 //!
 //! `bundles.rs` has the bundles, `golden.rs` holds the text of each plan against the file of that
-//! name in `text/`, `order.rs` holds every plan against the rules of order. A changed plan shows as
+//! name in `text/`, `order.rs` holds every plan against the rules of order, `external.rs` what a
+//! checkpoint leaves out of some. A changed plan shows as
 //! a diff; `BLESS=1 cargo test --test plans` writes the files anew, for review.
 #![allow(clippy::unwrap_used)]
 
 mod bundles;
 mod diff;
+mod external;
 mod golden;
 mod order;

@@ -14,7 +14,6 @@
 //! Whatever fails on the way, what was made is taken back: [`Claim`] and the cgroup's guard do it
 //! when they are dropped, and init dies with its parent.
 
-use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -23,14 +22,13 @@ use rustix::io::Errno;
 use crate::act::hooks::{Given, Output};
 use crate::act::mount::CgroupDir;
 use crate::act::namespace::{self, Joined};
-use crate::act::resctrl::{self, Class};
 use crate::act::spawn::{Birth, Born, Child, spawn};
 use crate::act::{console, hooks, idmap, network, notify, pidfile, procfs, sched};
 use crate::bundle::Bundle;
 use crate::cgroup;
-use crate::container::{Container, Phase, Process, Record, SECCOMP, Seccomp, Status, notify_dir};
+use crate::claim::Claim;
+use crate::container::{Container, Record, SECCOMP, Seccomp, Status, notify_dir};
 use crate::context::{CgroupDriver, Context};
-use crate::delete;
 use crate::error::{Call, Error, Fault, Result};
 use crate::host;
 use crate::init::{self, Init};
@@ -39,12 +37,11 @@ use crate::newborn::{
     preserved, route_console, undumpable,
 };
 use crate::plan::namespaces::Kind as Namespace;
-use crate::plan::rdt::Rdt;
 use crate::plan::step::{Action, HookKind, Step};
 use crate::plan::systemd::Manager;
 use crate::plan::{Host, Plan, Request, seccomp};
 use crate::sources::{self, Sent};
-use crate::store::{Lock, Store, check_id};
+use crate::store::{Store, check_id};
 use crate::sync::{Channel, Message};
 
 /// What the caller of `create` says beside the bundle.
@@ -88,6 +85,16 @@ pub fn create(context: &Context, request: &CreateRequest) -> Result<()> {
 
 /// Reads the bundle and makes the plan: what `explain` prints and [`create`] runs.
 pub(crate) fn plan(context: &Context, request: &CreateRequest) -> Result<(Bundle, Host, Plan)> {
+    let notify = notify::supervisor().map(|_| notify_dir(&Store::new(&context.root).dir(&request.id)));
+    plan_with(context, request, notify)
+}
+
+/// As [`plan`], with a directory for the payload's own NOTIFY_SOCKET or without.
+pub(crate) fn plan_with(
+    context: &Context,
+    request: &CreateRequest,
+    notify: Option<PathBuf>,
+) -> Result<(Bundle, Host, Plan)> {
     check_id(&request.id)?;
     // Faults of form leave harmless values behind, so that those of sense are found as well.
     let bundle = Bundle::examine(&request.bundle, request.config.as_deref())?;
@@ -102,7 +109,7 @@ pub(crate) fn plan(context: &Context, request: &CreateRequest) -> Result<(Bundle
         preserve_fds: request.preserve_fds,
         listen_fds: listen_fds(),
         listen_names: listen_names(),
-        notify: notify::supervisor().map(|_| notify_dir(&Store::new(&context.root).dir(&request.id))),
+        notify,
     };
     let host = host::probe(!no_cgroup)?;
     let plan = Plan::new(&bundle.spec, &host, &wanted).map_err(|problems| bundle.error(problems))?;
@@ -135,30 +142,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         undumpable()?;
     }
 
-    let mut record = Record::new(&request.id)?;
-    record.oci_version.clone_from(bundle.spec.version());
-    record.bundle.clone_from(&bundle.dir);
-    record.config.clone_from(&request.config);
-    record.rootfs.clone_from(&plan.rootfs);
-    record.namespaces = plan.namespaces.flags();
-    record.keyring = !request.no_new_keyring;
-    record.personality = plan.personality;
-    record.memory_policy.clone_from(&plan.memory_policy);
-    record.notify = plan.notify;
-    record.has_process = plan.payload.is_some();
-    record.seccomp = plan.seccomp.as_ref().map(|filter| Seccomp {
-        flags: filter.flags,
-        listener: filter.listener.as_ref().map(|l| (l.path.clone(), l.metadata.clone())),
-    });
-    let is_start_hooks =
-        |step: &Step| matches!(step.action, Action::RunHooks { kind: HookKind::StartContainer, .. });
-    record.start_hooks = plan.steps.iter().position(is_start_hooks).map(|n| n as u16);
-    record.poststart.clone_from(&plan.poststart);
-    record.poststop.clone_from(&plan.poststop);
-    record
-        .annotations
-        .extend(bundle.spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
-    record.cgroup = cgroup_record(&bundle, &host, &plan)?;
+    let record = record(&bundle, &host, &plan, request)?;
     // What is not there is said before anything is made.
     let joined = open_joined(&plan)?;
     let mut opened = sources::open_before(&plan)?;
@@ -256,7 +240,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         parent.converse(&claim, terminal)?
     };
     sched::schedule(child.get().pid, &plan.scheduling)?;
-    claim.created(child.get(), group.commit())?;
+    claim.created(child.get().pid, group.commit())?;
     for socket in request.pidfd_socket.iter().chain(&plan.annotations.pidfd_receiver) {
         console::send_pidfd(socket, child.get().pidfd.as_fd(), "standard")?;
     }
@@ -266,6 +250,35 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     // The last word: now init outlives this process, and the container is there to stay.
     channel.send(&Message::Go).call(|| "write to init")?;
     Ok(Created { container: claim.keep(), child: child.keep(), console })
+}
+
+/// What state.json will hold, as far as the configuration tells it.
+pub(crate) fn record(bundle: &Bundle, host: &Host, plan: &Plan, request: &CreateRequest) -> Result<Record> {
+    let mut record = Record::new(&request.id)?;
+    record.oci_version.clone_from(bundle.spec.version());
+    record.bundle.clone_from(&bundle.dir);
+    record.config.clone_from(&request.config);
+    record.rootfs.clone_from(&plan.rootfs);
+    record.namespaces = plan.namespaces.flags();
+    record.keyring = !request.no_new_keyring;
+    record.personality = plan.personality;
+    record.memory_policy.clone_from(&plan.memory_policy);
+    record.notify = plan.notify;
+    record.has_process = plan.payload.is_some();
+    record.seccomp = plan.seccomp.as_ref().map(|filter| Seccomp {
+        flags: filter.flags,
+        listener: filter.listener.as_ref().map(|l| (l.path.clone(), l.metadata.clone())),
+    });
+    let is_start_hooks =
+        |step: &Step| matches!(step.action, Action::RunHooks { kind: HookKind::StartContainer, .. });
+    record.start_hooks = plan.steps.iter().position(is_start_hooks).map(|n| n as u16);
+    record.poststart.clone_from(&plan.poststart);
+    record.poststop.clone_from(&plan.poststop);
+    record
+        .annotations
+        .extend(bundle.spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+    record.cgroup = cgroup_record(bundle, host, plan)?;
+    Ok(record)
 }
 
 /// What clone3 makes; a cgroup or time namespace may have to come about elsewhere.
@@ -306,7 +319,8 @@ fn cgroup_dirs(record: &cgroup::Record) -> Vec<CgroupDir> {
         .collect()
 }
 
-fn open_joined(plan: &Plan) -> Result<Vec<Joined>> {
+/// Opens the namespaces that are named by path.
+pub(crate) fn open_joined(plan: &Plan) -> Result<Vec<Joined>> {
     let open = |(kind, path, n): &(Namespace, PathBuf, usize)| {
         namespace::open(*kind, path)
             .map_err(|fault| Error::from(fault).within(format!("linux.namespaces[{n}].path")))
@@ -358,7 +372,8 @@ impl Parent<'_> {
                 }
                 Some((Message::Mounted, _)) => {
                     claim.hooked.set(true);
-                    self.runtime_hooks(&container.record)?;
+                    let pid = self.child.pid.as_raw_nonzero().get();
+                    runtime_hooks(self.plan, &container.record, pid, self.hook_output)?;
                     self.go()?;
                 }
                 Some((Message::Listener(number), _)) => {
@@ -390,88 +405,18 @@ impl Parent<'_> {
         }
         Err(died(self.child, "the container's init", self.group.record()))
     }
-
-    fn runtime_hooks(&self, record: &Record) -> Result<()> {
-        let lists =
-            [(HookKind::Prestart, &self.plan.prestart), (HookKind::CreateRuntime, &self.plan.create_runtime)];
-        for (kind, list) in lists {
-            if !list.is_empty() {
-                // A prestart hook was written for a specification in which create had ended by now.
-                let status = if kind == HookKind::Prestart { Status::Created } else { Status::Creating };
-                let state = record.oci_state(status, self.child.pid.as_raw_nonzero().get());
-                let given = Given { state: &state, cwd: Some(&record.bundle), output: self.hook_output };
-                hooks::run(kind.name(), list, given)?;
-            }
-        }
-        Ok(())
-    }
 }
 
-/// The lock, the directory and the record of a container in the making: undone unless kept.
-struct Claim {
-    container: Option<Container>,
-    lock: Option<Lock>,
-    /// The time of the hooks has come: poststop may have to undo what others did.
-    hooked: Cell<bool>,
-}
-
-impl Claim {
-    fn new(store: &Store, record: Record) -> Result<Self> {
-        let lock = store.lock(&record.id)?;
-        let container = store.claim(record)?;
-        Ok(Self { container: Some(container), lock: Some(lock), hooked: Cell::new(false) })
-    }
-
-    fn container(&self) -> &Container {
-        self.container.as_ref().expect("a claim has its container until it is kept")
-    }
-
-    fn classify(&mut self, rdt: &Rdt) -> Result<()> {
-        let container = self.container.as_mut().expect("a claim has its container until it is kept");
-        let within = |fault: Fault| Error::from(fault).within("linux.intelRdt");
-        let class = resctrl::root().and_then(|root| Class::plan(root, rdt, &container.record.id));
-        container.record.rdt = Some(class.map_err(within)?);
-        container.save_copy()?;
-        container.record.rdt.iter_mut().try_for_each(|class| class.make(rdt)).map_err(within)
-    }
-
-    /// The groups as they were made: what a `delete --force` needs, should this process die.
-    fn made(&mut self, cgroup: &cgroup::Record) -> Result<()> {
-        let container = self.container.as_mut().expect("a claim has its container until it is kept");
-        container.record.cgroup = cgroup.clone();
-        Ok(container.save_copy()?)
-    }
-
-    fn created(&mut self, child: &Child, cgroup: cgroup::Record) -> Result<()> {
-        let container = self.container.as_mut().expect("a claim has its container until it is kept");
-        let record = &mut container.record;
-        record.init = Process::of(child.pid.as_raw_nonzero().get());
-        record.cgroup = cgroup;
-        record.phase = Phase::Created;
-        container.save()?;
-        // Without groups the copy has nothing else that tells what there is to end.
-        if container.record.cgroup.groups.is_empty() { Ok(container.save_copy()?) } else { Ok(()) }
-    }
-
-    fn keep(mut self) -> Container {
-        self.container.take().expect("a claim is kept once")
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some(container) = self.container.take() {
-            let _ = container.record.cgroup.kill();
-            let _ = container.record.cgroup.remove();
-            let _ = container.record.rdt.as_ref().map_or(Ok(()), Class::remove);
-            // runtime.md, Lifecycle: a failing hook of create leads to the end, poststop included.
-            if self.hooked.get() {
-                delete::poststop(&container.record);
-            }
-            let _ = container.remove_dir();
-            if let Some(lock) = self.lock.take() {
-                let _ = lock.remove();
-            }
+/// The hooks that find the container's namespaces there and its process not yet.
+pub(crate) fn runtime_hooks(plan: &Plan, record: &Record, pid: i32, output: &Output) -> Result<()> {
+    let lists = [(HookKind::Prestart, &plan.prestart), (HookKind::CreateRuntime, &plan.create_runtime)];
+    for (kind, list) in lists {
+        if !list.is_empty() {
+            // A prestart hook was written for a specification in which create had ended by now.
+            let status = if kind == HookKind::Prestart { Status::Created } else { Status::Creating };
+            let state = record.oci_state(status, pid);
+            hooks::run(kind.name(), list, Given { state: &state, cwd: Some(&record.bundle), output })?;
         }
     }
+    Ok(())
 }

@@ -39,7 +39,7 @@ pub const FEATURES: Features = Features {
         memory_policy: MemoryPolicy { modes: MEMORY_MODES, flags: MEMORY_FLAGS },
         net_devices: Enabled { enabled: true },
     },
-    annotations: Annotations { checkpoint: "false" },
+    annotations: Annotations { checkpoint: "true" },
     potentially_unsafe_config_annotations: crate::plan::annotations::ALL,
 };
 

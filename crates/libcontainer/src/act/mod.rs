@@ -3,6 +3,7 @@
 //! Effects on the world, in safe Rust: what the operations and the steps of a plan do.
 
 pub mod console;
+pub mod criu;
 pub mod devices;
 pub mod foreground;
 pub mod hooks;

@@ -116,6 +116,11 @@ pub fn enter(to: &Joined) -> Result<(), Fault> {
     })
 }
 
+/// A copy of this mount namespace, in which nothing that is mounted is seen from outside.
+pub fn new_mounts() -> Result<(), Fault> {
+    unshare(Kind::Mount.flag()).call(|| "unshare(CLONE_NEWNS)")
+}
+
 /// A new time namespace for children, with its offsets written: nobody may be in it yet.
 pub fn new_time(offsets: &[String]) -> Result<(), Fault> {
     unshare_time()?;

@@ -36,17 +36,22 @@ pub fn attach(dir: BorrowedFd<'_>, image: &Path, shared: bool) -> Result<OwnedFd
         mount_setattr(below.as_fd(), HERE, false, private)
             .call(|| format!("mount_setattr(the mount below {image:?}, private)"))?;
     }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = rustix::mount::open_tree(dir, "", flags).call(|| format!("open_tree({image:?})"))?;
+    let tree = clone_mounts(dir).call(|| format!("open_tree({image:?})"))?;
     if shared {
         mount_setattr(tree.as_fd(), HERE, false, private)
             .call(|| format!("mount_setattr({image:?}, private)"))?;
     }
     move_onto(tree.as_fd(), dir).call(|| format!("move_mount({image:?})"))?;
     Ok(tree)
+}
+
+/// Binds the image's tree, with what is mounted in it, on a directory of the host.
+pub fn bind_image(image: &Path, place: &Path) -> Result<(), Fault> {
+    let image = open_image(image)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let target = open_host(place, flags).call(|| format!("open({place:?})"))?;
+    let tree = clone_mounts(image.as_fd()).call(|| "open_tree(rootfs)")?;
+    move_onto(tree.as_fd(), target.as_fd()).call(|| format!("move_mount({place:?})"))
 }
 
 /// The root of the mount that a directory lies on.
@@ -120,11 +125,7 @@ pub fn make_readonly(root: BorrowedFd<'_>, path: &Path) -> Result<(), Fault> {
         Err(errno) if absent(errno) => return Ok(()),
         other => other.call(|| format!("openat2(rootfs, {path:?})"))?,
     };
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = rustix::mount::open_tree(&target, "", flags).call(|| format!("open_tree({path:?})"))?;
+    let tree = clone_mounts(target.as_fd()).call(|| format!("open_tree({path:?})"))?;
     let attr = Attr { set: MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), ..Attr::default() };
     mount_setattr(tree.as_fd(), HERE, true, attr).call(|| format!("mount_setattr({path:?}, read-only)"))?;
     move_onto(tree.as_fd(), target.as_fd()).call(|| format!("move_mount({path:?})"))
@@ -201,6 +202,15 @@ impl Cover {
 fn clone_mount(of: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(of, "", flags)
+}
+
+/// With all that is mounted below it.
+fn clone_mounts(of: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
     rustix::mount::open_tree(of, "", flags)
 }
 

@@ -61,6 +61,11 @@ impl Record {
         Ok(false)
     }
 
+    /// The directory of the group that [`Record::freeze`] freezes.
+    pub fn freezer(&self) -> Option<String> {
+        self.v2().or_else(|| self.v1("freezer")).map(Group::dir)
+    }
+
     fn freezable(&self) -> Result<(&Group, OwnedFd), Fault> {
         let group = self.v2().or_else(|| self.v1("freezer"));
         let group = group.ok_or_else(|| Fault::new("the container has no cgroup that can freeze"))?;

@@ -20,6 +20,9 @@ pub const SECCOMP_RECEIVER: &str = "run.oci.seccomp.receiver";
 /// The value `1`: a name that is no system call is a fault of the profile.
 pub const UNKNOWN_SYSCALLS: &str = "run.oci.seccomp_fail_unknown_syscall";
 
+/// A file of settings for CRIU, which win over ours; empty: not even the host's.
+pub const CRIU_CONFIG: &str = "org.criu.config";
+
 /// What begins with it is a property of the container's unit, with the systemd driver.
 pub const SYSTEMD_PROPERTY: &str = "org.systemd.property.";
 
@@ -30,6 +33,7 @@ pub const LABEL_KINDS: [&str; 4] = ["context", "fscontext", "defcontext", "rootc
 
 /// All of them, sorted: who lets others write annotations has to think of these.
 pub const ALL: &[&str] = &[
+    CRIU_CONFIG,
     SYSTEMD_PROPERTY,
     HOOKS_STDERR,
     HOOKS_STDOUT,
@@ -55,6 +59,20 @@ pub struct Annotations {
     pub unknown_syscalls_fail: bool,
     /// See [`LABEL_KIND`].
     pub label_kind: Option<&'static str>,
+    /// See [`CRIU_CONFIG`].
+    pub criu_config: CriuConfig,
+}
+
+/// Which settings CRIU reads beside what it is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CriuConfig {
+    /// Those for all containers of this host, if it has any.
+    #[default]
+    Host,
+    /// No more than its own.
+    None,
+    /// This file.
+    File(PathBuf),
 }
 
 /// Where hooks write to, if not into the error message of one that fails.
@@ -82,6 +100,11 @@ impl Annotations {
                 PIDFD_RECEIVER => asked.pidfd_receiver = path(key, value, problems),
                 LABEL_KIND => asked.label_kind = label_kind(value, problems),
                 SECCOMP_RECEIVER => asked.seccomp_receiver = path(key, value, problems),
+                CRIU_CONFIG if value.is_empty() => asked.criu_config = CriuConfig::None,
+                CRIU_CONFIG => {
+                    asked.criu_config =
+                        path(key, value, problems).map_or_else(CriuConfig::default, CriuConfig::File);
+                }
                 _ => {}
             }
         }

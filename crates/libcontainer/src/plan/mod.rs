@@ -10,6 +10,7 @@ pub mod caps;
 pub mod cgroup;
 pub mod devices;
 pub mod exec;
+pub mod external;
 mod hooks;
 pub mod identity;
 pub mod mounts;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A container in the making: its lock, its directory and its record, undone unless kept.
+
+use std::cell::Cell;
+
+use rustix::process::Pid;
+
+use crate::act::resctrl::{self, Class};
+use crate::cgroup;
+use crate::container::{Container, Phase, Process, Record};
+use crate::delete;
+use crate::error::{Error, Fault, Result};
+use crate::plan::rdt::Rdt;
+use crate::store::{Lock, Store};
+
+/// The lock, the directory and the record of a container in the making: undone unless kept.
+pub(crate) struct Claim {
+    container: Option<Container>,
+    /// Of its id; held until the container is kept or gone.
+    pub(crate) lock: Option<Lock>,
+    /// The time of the hooks has come: poststop may have to undo what others did.
+    pub(crate) hooked: Cell<bool>,
+}
+
+impl Claim {
+    pub(crate) fn new(store: &Store, record: Record) -> Result<Self> {
+        let lock = store.lock(&record.id)?;
+        let container = store.claim(record)?;
+        Ok(Self { container: Some(container), lock: Some(lock), hooked: Cell::new(false) })
+    }
+
+    pub(crate) fn container(&self) -> &Container {
+        self.container.as_ref().expect("a claim has its container until it is kept")
+    }
+
+    pub(crate) fn classify(&mut self, rdt: &Rdt) -> Result<()> {
+        let container = self.container.as_mut().expect("a claim has its container until it is kept");
+        let within = |fault: Fault| Error::from(fault).within("linux.intelRdt");
+        let class = resctrl::root().and_then(|root| Class::plan(root, rdt, &container.record.id));
+        container.record.rdt = Some(class.map_err(within)?);
+        container.save_copy()?;
+        container.record.rdt.iter_mut().try_for_each(|class| class.make(rdt)).map_err(within)
+    }
+
+    /// The groups as they were made: what a `delete --force` needs, should this process die.
+    pub(crate) fn made(&mut self, cgroup: &cgroup::Record) -> Result<()> {
+        let container = self.container.as_mut().expect("a claim has its container until it is kept");
+        container.record.cgroup = cgroup.clone();
+        Ok(container.save_copy()?)
+    }
+
+    pub(crate) fn created(&mut self, init: Pid, cgroup: cgroup::Record) -> Result<()> {
+        let container = self.container.as_mut().expect("a claim has its container until it is kept");
+        let record = &mut container.record;
+        record.init = Process::of(init.as_raw_nonzero().get());
+        record.cgroup = cgroup;
+        record.phase = Phase::Created;
+        container.save()?;
+        // Without groups the copy has nothing else that tells what there is to end.
+        if container.record.cgroup.groups.is_empty() { Ok(container.save_copy()?) } else { Ok(()) }
+    }
+
+    pub(crate) fn keep(mut self) -> Container {
+        self.container.take().expect("a claim is kept once")
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(container) = self.container.take() {
+            let _ = container.record.cgroup.kill();
+            let _ = container.record.cgroup.remove();
+            let _ = container.record.rdt.as_ref().map_or(Ok(()), Class::remove);
+            // runtime.md, Lifecycle: a failing hook of create leads to the end, poststop included.
+            if self.hooked.get() {
+                delete::poststop(&container.record);
+            }
+            let _ = container.remove_dir();
+            if let Some(lock) = self.lock.take() {
+                let _ = lock.remove();
+            }
+        }
+    }
+}
