@@ -449,12 +449,13 @@ impl Test {
         self.exec_with(&[], questions).ok().answers()
     }
 
-    /// Waits until something is so, for at most five seconds.
+    /// Waits until something is so, for at most five seconds, or a quarter of what a command may take.
     #[track_caller]
     pub fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
-        let end = Instant::now() + Duration::from_secs(5);
+        let limit = Duration::from_secs(5).max(command::limit() / 4);
+        let end = Instant::now() + limit;
         while !so() {
-            assert!(Instant::now() < end, "not within 5 s: {what}");
+            assert!(Instant::now() < end, "not within {limit:?}: {what}");
             census::reap_orphans(&ours());
             std::thread::sleep(Duration::from_millis(2));
         }
