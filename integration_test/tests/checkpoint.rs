@@ -407,3 +407,42 @@ fn what_is_no_checkpoint_leaves_nothing_behind() {
         assert!(text.contains("criu restore: ") && text.contains("restore.log"), "{text}");
     });
 }
+
+#[test]
+fn exec_enters_a_restored_container() {
+    container_test(|t| {
+        criu_only!();
+        let bundle = t.bundle().asks(&["count"]).namespace("cgroup", true);
+        let before = counter(t, &bundle);
+        checkpoint(t, &[]).ok();
+        let after = restore(t, &bundle, &[]);
+        goes_on(t, &before, &after);
+        let inside = t.exec(&["namespaces", "lo", "cgroup"]);
+        for entry in std::fs::read_dir(format!("/proc/{}/ns", t.pid())).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            let link = std::fs::read_link(entry.path()).unwrap();
+            if !name.ends_with("_for_children") {
+                assert_eq!(inside["namespaces"][&name].as_str(), link.to_str(), "{name}");
+            }
+        }
+        assert_eq!(inside["lo"], "ok");
+        ends(t, &after);
+    });
+}
+
+#[test]
+fn a_user_namespace_comes_back() {
+    container_test(|t| {
+        criu_only!();
+        let bundle = t.bundle().asks(&["count"]).userns();
+        // CRIU opens what is in it as root of that namespace.
+        std::fs::create_dir(images(t)).unwrap();
+        let before = counter(t, &bundle);
+        checkpoint(t, &[]).ok();
+        let after = restore(t, &bundle, &[]);
+        goes_on(t, &before, &after);
+        let map = std::fs::read_to_string(format!("/proc/{}/uid_map", t.pid())).unwrap();
+        assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+        ends(t, &after);
+    });
+}

@@ -10,6 +10,7 @@ use crate::cgroup;
 use crate::container::{Container, Phase, Process, Record};
 use crate::delete;
 use crate::error::{Error, Fault, Result};
+use crate::plan::namespaces;
 use crate::plan::rdt::Rdt;
 use crate::store::{Lock, Store};
 
@@ -31,6 +32,13 @@ impl Claim {
 
     pub(crate) fn container(&self) -> &Container {
         self.container.as_ref().expect("a claim has its container until it is kept")
+    }
+
+    /// A namespace that the configuration does not tell.
+    pub(crate) fn has(&mut self, kind: namespaces::Kind) {
+        if let Some(container) = &mut self.container {
+            container.record.namespaces |= kind.flag();
+        }
     }
 
     pub(crate) fn classify(&mut self, rdt: &Rdt) -> Result<()> {

@@ -178,10 +178,16 @@ fn failed(what: About, response: &Response, directories: &Directories) -> Error 
 
 /// With the place where all is told.
 fn explained(fault: Fault, directories: &Directories) -> Error {
-    let log = directories.log.display();
-    let hint = match fault.says.contains("iptables") || fault.says.contains("nft") {
-        true => "CRIU holds connections by iptables or nft, which must be installed; ",
-        false => "",
+    let says = |words: &str| fault.says.contains(words);
+    let hint = match () {
+        () if says("iptables") || says("nft") => {
+            "CRIU holds connections by iptables or nft, which must be installed; "
+        }
+        () if says(".img: Permission denied") => {
+            "root of the container's user namespace must be allowed to search the image directory; "
+        }
+        () => "",
     };
-    Error::from(fault).hint(format!("{hint}the whole log of CRIU: {log}"))
+    let hint = format!("{hint}the whole log of CRIU: {}", directories.log.display());
+    Error::from(fault).hint(hint)
 }

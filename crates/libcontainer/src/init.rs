@@ -16,7 +16,9 @@ use rustix::thread::set_no_new_privs;
 use crate::act::hooks::{Given, Output};
 use crate::act::mount::CgroupDir;
 use crate::act::rootfs::Covers;
-use crate::act::{console, devices, hooks, identity, label, mount, namespace, path, procfs, rootfs, sched};
+use crate::act::{
+    console, devices, hooks, identity, label, mount, namespace, network, path, procfs, rootfs, sched,
+};
 use crate::container::{Record, Status};
 use crate::error::{Call, Fault};
 use crate::plan::identity::Console;
@@ -26,7 +28,7 @@ use crate::plan::seccomp::Filter;
 use crate::plan::step::{Action, HookKind, Step};
 use crate::sources::Sent;
 use crate::sync::{Channel, Failure, Message};
-use crate::sys::{process as sys, seccomp, socket};
+use crate::sys::{process as sys, seccomp};
 
 /// What init gets from its parent: plain data and open descriptors, no paths to be opened again.
 pub struct Init<'a> {
@@ -153,7 +155,7 @@ impl Init<'_> {
             Action::SetDomainname { name } => {
                 sys::setdomainname(name.as_bytes()).call(|| format!("setdomainname({name:?})"))
             }
-            Action::LoopbackUp => loopback_up(),
+            Action::LoopbackUp => network::loopback_up(),
             Action::SetPropagation { propagation } => {
                 rootfs::set_propagation(propagation.flag, propagation.recursive)
             }
@@ -402,11 +404,4 @@ fn join_keyring(name: &str) -> Result<(), Fault> {
             }
         }
     }
-}
-
-fn loopback_up() -> Result<(), Fault> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .call(|| "socket(AF_INET)")?;
-    socket::loopback_up(socket.as_fd()).call(|| "ioctl(SIOCSIFFLAGS, lo up)")
 }

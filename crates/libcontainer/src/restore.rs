@@ -28,7 +28,7 @@ use crate::act::hooks::Output;
 use crate::act::namespace::{self, Joined, Visit};
 use crate::act::path::{self, Target, open_target};
 use crate::act::spawn::{Birth, Child};
-use crate::act::{console, notify, pidfile, rootfs};
+use crate::act::{console, network, notify, pidfile, procfs, rootfs};
 use crate::cgroup;
 use crate::claim::Claim;
 use crate::container::{Container, SECCOMP, notify_dir};
@@ -151,6 +151,7 @@ fn bring_up(context: &Context, request: &RestoreRequest, terminal: Terminal) -> 
     criu::converse(&worker, About::Restore, options, &directories, |notify, fds| {
         match notify.script.as_str() {
             "setup-namespaces" => {
+                equip(&plan, &child(notify)?)?;
                 claim.hooked.set(true);
                 runtime_hooks(&plan, &claim.container().record, notify.pid, &hook_output)?;
             }
@@ -172,6 +173,10 @@ fn bring_up(context: &Context, request: &RestoreRequest, terminal: Terminal) -> 
     let _ = fs::remove_dir(claim.container().dir.join(CRIU_ROOT));
     let init = init.ok_or_else(|| Fault::new("criu told no process"))?;
     let pid = init.get().pid;
+    // CRIU puts clocks that must not jump into a time namespace, which `exec` has to find.
+    if namespace::differs(pid, Namespace::Time) {
+        claim.has(Namespace::Time);
+    }
     claim.created(pid, group.commit())?;
     for socket in create.pidfd_socket.iter().chain(&plan.annotations.pidfd_receiver) {
         console::send_pidfd(socket, init.get().pidfd.as_fd(), "standard")?;
@@ -180,6 +185,19 @@ fn bring_up(context: &Context, request: &RestoreRequest, terminal: Terminal) -> 
         pidfile::write(path, pid.as_raw_nonzero().get())?;
     }
     Ok(Restored { container: claim.keep(), child: init.keep(), console })
+}
+
+/// What create does for a new network namespace.
+fn equip(plan: &Plan, child: &Child) -> Result<()> {
+    if let (true, Some(visit)) =
+        (plan.namespaces.makes(Namespace::Network), Visit::from(std::iter::once(Namespace::Network))?)
+    {
+        namespace::enter(&namespace::of(procfs::host()?.as_fd(), child.pid, Namespace::Network)?)?;
+        let up = network::loopback_up();
+        drop(visit);
+        up?;
+    }
+    network::move_devices(&plan.namespaces.net_devices, child)
 }
 
 /// The first process, which stands still.

@@ -56,6 +56,12 @@ pub fn of(proc: BorrowedFd<'_>, pid: Pid, kind: Kind) -> Result<Joined, Fault> {
     fd.call(|| format!("open(\"/proc/{path}\")")).map(|fd| Joined { kind, fd })
 }
 
+/// Whether another process's namespace of this kind is not ours. There may be no such kind.
+pub fn differs(pid: Pid, kind: Kind) -> bool {
+    let link = |whose: &str| rustix::fs::readlink(format!("/proc/{whose}/ns/{}", kind.link()), Vec::new());
+    link("self") != link(&pid.as_raw_nonzero().to_string())
+}
+
 /// Steps into namespaces for the time of a clone, and back on drop. Only with one thread.
 #[derive(Debug, Default)]
 pub struct Visit {

@@ -23,6 +23,14 @@ use super::namespace::{Joined, Visit, enter};
 use super::spawn::Child;
 use crate::error::{Call, Error, Fault, Result};
 use crate::plan::namespaces::{Kind, NetDevice};
+use crate::sys::socket;
+
+/// Brings up the loopback device of the network namespace that this process is in.
+pub fn loopback_up() -> Result<(), Fault> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .call(|| "socket(AF_INET)")?;
+    socket::loopback_up(socket.as_fd()).call(|| "ioctl(SIOCSIFFLAGS, lo up)")
+}
 
 /// Moves the devices into the network namespace of a process. All are looked up, and all names there,
 /// before the first is moved.
