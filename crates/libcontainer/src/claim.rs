@@ -50,6 +50,15 @@ impl Claim {
         container.record.rdt.iter_mut().try_for_each(|class| class.make(rdt)).map_err(within)
     }
 
+    /// The groups to be made. Until they are, whoever makes them takes back his own, and what
+    /// was there before is not ours to remove.
+    pub(crate) fn groups(&mut self) -> cgroup::Record {
+        self.container
+            .as_mut()
+            .map(|container| std::mem::take(&mut container.record.cgroup))
+            .unwrap_or_default()
+    }
+
     /// The groups as they were made: what a `delete --force` needs, should this process die.
     pub(crate) fn made(&mut self, cgroup: &cgroup::Record) -> Result<()> {
         let container = self.container.as_mut().expect("a claim has its container until it is kept");

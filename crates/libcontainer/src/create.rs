@@ -165,12 +165,11 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     if let Some(filter) = &plan.seccomp {
         claim.container().write_file(SECCOMP, &seccomp::to_bytes(&filter.program))?;
     }
-    let mut group = claim.container().record.cgroup.clone().make(&plan.limits)?;
-
+    let mut group = claim.groups().make(&plan.limits)?;
+    claim.made(group.record())?;
     if let Some(rdt) = &plan.rdt {
         claim.classify(rdt)?;
     }
-    claim.made(group.record())?;
     if let Some(warning) = group.warning() {
         tracing::warn!("{warning}");
     }

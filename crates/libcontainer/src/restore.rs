@@ -123,11 +123,11 @@ fn bring_up(context: &Context, request: &RestoreRequest, terminal: Terminal) -> 
     if let Some(filter) = &plan.seccomp {
         claim.container().write_file(SECCOMP, &seccomp::to_bytes(&filter.program))?;
     }
-    let mut group = claim.container().record.cgroup.clone().make(&plan.limits)?;
+    let mut group = claim.groups().make(&plan.limits)?;
+    claim.made(group.record())?;
     if let Some(rdt) = &plan.rdt {
         claim.classify(rdt)?;
     }
-    claim.made(group.record())?;
     plan.mountpoints().iter().try_for_each(make_mountpoint)?;
     let root = claim.container().dir.join(CRIU_ROOT);
     DirBuilder::new().mode(0o700).create(&root).call(|| format!("mkdir({root:?})"))?;

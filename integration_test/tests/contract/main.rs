@@ -9,6 +9,7 @@
 
 mod callers;
 mod features;
+mod words;
 
 use std::cell::RefCell;
 use std::fs;
@@ -64,6 +65,7 @@ pub(crate) struct Row {
     line: String,
     code: Option<i32>,
     with: fn(Bundle) -> Bundle,
+    first: fn(&Seen<'_>),
     stdin: Option<&'static str>,
     redirections: Option<&'static str>,
     bare: bool,
@@ -83,6 +85,7 @@ pub(crate) fn row(who: &'static str, is: Is, line: impl Into<String>) -> Row {
         line: line.into(),
         code: Some(0),
         with: |bundle| bundle.asks(&["wait-for TERM"]),
+        first: |_| {},
         stdin: None,
         redirections: None,
         bare: false,
@@ -105,6 +108,11 @@ impl Row {
     /// The container is not the usual one, which waits for SIGTERM.
     fn with(self, with: fn(Bundle) -> Bundle) -> Self {
         Self { with, ..self }
+    }
+
+    /// Before the line is typed this is done.
+    fn first(self, first: fn(&Seen<'_>)) -> Self {
+        Self { first, ..self }
     }
 
     /// Standard input is this file.
@@ -211,11 +219,12 @@ impl Seen<'_> {
         if is == Is::Absent {
             return;
         }
-        t.create(&self.bundle).ok();
+        let out = t.create(&self.bundle).ok();
         if is == Is::Created {
             return;
         }
         t.start().ok();
+        t.until("the payload is ready", || out.stdout().contains("waiting"));
         match is {
             Is::Paused => drop(t.call(&["pause", t.id()]).ok()),
             Is::Stopped => {
@@ -366,6 +375,7 @@ fn walk(t: &Test, row: &Row) {
         out: RefCell::new(None),
     };
     seen.begin(row.is);
+    (row.first)(&seen);
     let out = t.output(seen.command(row));
     let complained = out.stderr();
     match row.code {
