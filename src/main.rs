@@ -22,6 +22,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use cli::{First, Global};
 use libcontainer::error::{Error, Kind};
 
+/// See there for what it saves.
+#[global_allocator]
+static HEAP: libcontainer::Heap = libcontainer::Heap::new();
+
 /// The exit status of a failure of our own. `exec` has one that its command is less likely
 /// to end with.
 static FAILURE: AtomicU8 = AtomicU8::new(1);

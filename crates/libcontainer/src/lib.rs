@@ -67,4 +67,5 @@ pub use restore::{RestoreRequest, restore};
 pub use run::{RunRequest, run};
 pub use start::start;
 pub use state::{State, list, state};
+pub use sys::heap::Heap;
 pub use update::{Resources, UpdateRequest, update};

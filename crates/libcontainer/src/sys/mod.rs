@@ -5,6 +5,7 @@
 
 pub mod bpf;
 pub mod errno;
+pub mod heap;
 pub mod mount;
 pub mod process;
 pub mod sched;
