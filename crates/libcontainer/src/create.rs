@@ -6,8 +6,8 @@
 //! lock, record, fifos                     from here on `delete --force` knows what to undo
 //! cgroups made, namespaces and sources opened
 //! clone3                                  init is born and waits
-//! maps, oom score, limits, device rules
-//! Go ... Mounted, hooks, Go ... Ready     sync.rs draws it
+//! maps, oom score, limits
+//! Go ... Mounted, device rules, hooks, Go ... Ready     sync.rs draws it
 //! record = created, pid file, Go          the container exists, this process may go
 //! ```
 //!
@@ -212,7 +212,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         };
     drop((theirs, fifos, opened, joined));
     let console = {
-        let parent = Parent {
+        let mut parent = Parent {
             plan: &plan,
             request,
             child: child.get(),
@@ -236,6 +236,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
             parent.group.delegate(owner)?;
         }
         parent.go()?;
+        parent.group.load_rules(&plan.limits)?;
         parent.converse(&claim, terminal)?
     };
     sched::schedule(child.get().pid, &plan.scheduling)?;
@@ -360,7 +361,7 @@ impl Parent<'_> {
     }
 
     /// Answers init until it is ready. Gives back the terminal's master where it stays here.
-    fn converse(&self, claim: &Claim, terminal: Terminal) -> Result<Option<OwnedFd>> {
+    fn converse(&mut self, claim: &Claim, terminal: Terminal) -> Result<Option<OwnedFd>> {
         let container = claim.container();
         let mut console = None;
         loop {
@@ -370,6 +371,7 @@ impl Parent<'_> {
                     console = route_console(fds.into_iter().next(), socket, terminal)?;
                 }
                 Some((Message::Mounted, _)) => {
+                    self.group.rule_devices(&self.plan.limits)?;
                     claim.hooked.set(true);
                     let pid = self.child.pid.as_raw_nonzero().get();
                     runtime_hooks(self.plan, &container.record, pid, self.hook_output)?;

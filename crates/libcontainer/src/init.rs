@@ -68,6 +68,7 @@ struct Found {
     root: Option<OwnedFd>,
     image: Option<OwnedFd>,
     proc: Option<OwnedFd>,
+    nodes: devices::Place,
     covers: Covers,
     executable: Option<CString>,
     /// Where the user namespace is somebody else's work: it allows no setgroups(2).
@@ -165,10 +166,19 @@ impl Init<'_> {
                 Ok(())
             }
             Action::Mount(mount) => self.mount(mount, found.root()?),
-            Action::MakeDevice(device) => devices::make(found.root()?, device),
-            Action::MakeLink { path, target } => devices::link(found.root()?, path, target),
+            Action::MakeDevice(device) => {
+                let (root, place) = found.nodes()?;
+                devices::make(root, place, device)
+            }
+            Action::MakeLink { path, target } => {
+                let (root, place) = found.nodes()?;
+                devices::link(root, place, path, target)
+            }
             Action::OpenConsole(console) => self.open_console(console, found),
-            Action::AwaitRuntimeHooks => self.await_hooks(),
+            Action::AwaitRuntimeHooks => {
+                found.nodes = devices::Place::default();
+                self.await_hooks()
+            }
             Action::RunHooks { kind, hooks } => self.run_hooks(*kind, hooks),
             Action::PivotRoot { shared } => rootfs::pivot(found.root()?, *shared),
             Action::MoveRoot => rootfs::move_over(found.root()?),
@@ -364,6 +374,11 @@ impl Found {
 
     fn root(&self) -> Result<BorrowedFd<'_>, Fault> {
         self.root.as_ref().map(|root| root.as_fd()).ok_or_else(no_root)
+    }
+
+    fn nodes(&mut self) -> Result<(BorrowedFd<'_>, &mut devices::Place), Fault> {
+        let root = self.root.as_ref().ok_or_else(no_root)?;
+        Ok((root.as_fd(), &mut self.nodes))
     }
 
     fn proc(&mut self) -> Result<BorrowedFd<'_>, Fault> {

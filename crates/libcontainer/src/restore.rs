@@ -161,6 +161,7 @@ fn bring_up(context: &Context, request: &RestoreRequest, terminal: Terminal) -> 
             "post-restore" => {
                 init = Some(Newborn(Some(child(notify)?)));
                 group.limit_late(&plan.limits)?;
+                group.rule_devices(&plan.limits)?;
                 plan.cgroup_owner.map_or(Ok(()), |owner| group.delegate(owner))?;
             }
             _ => {}

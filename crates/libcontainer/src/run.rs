@@ -8,7 +8,7 @@ use crate::act::foreground::{self, Foreground};
 use crate::context::Context;
 use crate::create::{CreateRequest, Created, bring_up};
 use crate::delete;
-use crate::error::{Error, Result};
+use crate::error::{Call, Error, Result};
 use crate::newborn::{Terminal, preserved, tell_oom};
 use crate::start::{self, Started};
 
@@ -61,7 +61,8 @@ fn go(context: &Context, request: &RunRequest) -> Result<i32> {
 /// Starts what was just created; what cannot be started does not stay.
 fn begin(created: &Created) -> Result<Started> {
     let go = || {
-        let started = start::begin(&created.container)?;
+        let pidfd = created.child.pidfd.try_clone().call(|| "fcntl(pidfd, F_DUPFD_CLOEXEC)")?;
+        let started = start::let_go(&created.container, pidfd)?;
         start::poststart(&created.container).map(|()| started)
     };
     go().inspect_err(|_| {

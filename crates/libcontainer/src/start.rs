@@ -48,7 +48,7 @@ pub fn start(context: &Context, id: &str) -> Result<()> {
     go().map_err(|e: Error| e.within(format!("start {id}")))
 }
 
-/// Starts a container whose lock is held, or that nobody else knows yet.
+/// Starts a container whose lock is held.
 pub(crate) fn begin(container: &Container) -> Result<Started> {
     let state = |says: &str| Err(Error::new(Kind::State, says));
     match container.status() {
@@ -59,12 +59,18 @@ pub(crate) fn begin(container: &Container) -> Result<Started> {
         Status::Stopped => return Err(stopped(&container.record.cgroup)),
     }
     let record = &container.record;
+    let pidfd = record.init.and_then(|init| init.open()).ok_or_else(|| stopped(&record.cgroup))?;
+    let_go(container, pidfd)
+}
+
+/// Starts a container that is known to wait for it: it has just been created.
+pub(crate) fn let_go(container: &Container, pidfd: OwnedFd) -> Result<Started> {
+    let record = &container.record;
     if !record.has_process {
         return Err(Error::new(Kind::Config, "process: there is no process to start")
             .hint("config.json may leave \"process\" out for create, but not for start"));
     }
     let stopped = || stopped(&record.cgroup);
-    let pidfd = record.init.and_then(|init| init.open()).ok_or_else(stopped)?;
     let result = container.open_fifo("result.fifo", OFlags::RDONLY).call(|| "open(result.fifo)")?;
     let fifo = match container.open_fifo(START, OFlags::WRONLY) {
         Err(Errno::NXIO) => return Err(stopped()),

@@ -6,9 +6,10 @@
 //!        P                                    I
 //!        | ------------ Source+fds ---------> |  as many as there are sources that P opens below I
 //!        | --------------- Go --------------> |  maps, groups and limits are in place
-//!        |                                    |  mounts, devices
+//!        |  loads the device rules            |  mounts, devices
 //!        | <--------- Console+fd ------------ |  only with a terminal
 //!        | <------------ Mounted ------------ |
+//!        |  device rules in force             |
 //!        |  prestart, createRuntime hooks     |
 //!        | --------------- Go --------------> |
 //!        |                                    |  createContainer hooks, pivot_root, …

@@ -315,8 +315,8 @@ fn freeze_stops_and_thaw_goes_on() {
 fn device_rules_hold_and_are_replaced() {
     let Some(layout) = host() else { return };
     let limits = plan(&layout, "{}");
-    let made = record(&layout, &format!("/{}", name())).make(&limits).unwrap();
-    made.limit_late(&limits).unwrap();
+    let mut made = record(&layout, &format!("/{}", name())).make(&limits).unwrap();
+    made.rule_devices(&limits).unwrap();
     let ours = made.commit();
     let open = |node: &str| Shell::start(&ours, &format!("exec 2>&-; exec 3< {node}")).status();
     assert_eq!(open("/dev/null"), 0);

@@ -3,7 +3,7 @@
 //! nothing read back. What cannot be set is an error that names property, file and value.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -216,29 +216,38 @@ fn inherit(dir: &OwnedFd, up: usize, depth: usize, name: &str) -> rustix::io::Re
     Ok(text)
 }
 
-/// Puts the device rules into force.
-pub(super) fn devices(writer: &mut Writer<'_>, limits: &Limits) -> Result<()> {
+/// Has the kernel check and translate the device rules, where they are a program.
+pub(super) fn load(record: &Record, limits: &Limits) -> Result<Option<OwnedFd>> {
     match &limits.devices {
-        Devices::Open => Ok(()),
-        // Without a group of its own, which only an ordinary user is allowed, nothing can be
-        // ruled, nor can such a user make nodes.
-        _ if writer.record.groups.is_empty() => Ok(()),
-        Devices::Lines(lines) => match lines.iter().try_for_each(|line| device_line(writer, line)) {
-            Err(fault) if fault.errno == Some(Errno::PERM) && ordinary_user() => {
-                tracing::debug!("no device rules: {fault}");
-                Ok(())
-            }
-            Err(fault) => Err(Error::from(fault).within(devices::PROPERTY)),
-            Ok(()) => Ok(()),
+        Devices::Program(program) if !record.groups.is_empty() => match load_program(&program.encode()) {
+            Err(fault) if unprivileged(&fault) => Ok(None),
+            other => other.map(Some).map_err(|fault| Error::from(fault).within(devices::PROPERTY)),
         },
-        Devices::Program(program) => match attach(writer, &program.encode()) {
-            Err(fault) if matches!(fault.errno, Some(Errno::PERM | Errno::ACCESS)) && ordinary_user() => {
-                tracing::debug!("no device rules: {fault}");
-                Ok(())
-            }
-            Err(fault) => Err(Error::from(fault).within(devices::PROPERTY)),
-            Ok(()) => Ok(()),
-        },
+        _ => Ok(None),
+    }
+}
+
+/// An ordinary user may have no right to rule devices; he cannot make any nodes either.
+fn unprivileged(fault: &Fault) -> bool {
+    let allowed = matches!(fault.errno, Some(Errno::PERM | Errno::ACCESS)) && ordinary_user();
+    if allowed {
+        tracing::debug!("no device rules: {fault}");
+    }
+    allowed
+}
+
+/// Puts the device rules into force; as a program, what [`load`] gave.
+pub(super) fn devices(writer: &mut Writer<'_>, limits: &Limits, program: Option<OwnedFd>) -> Result<()> {
+    // Without a group of its own, which only an ordinary user is allowed, nothing can be ruled.
+    let ruled = match &limits.devices {
+        Devices::Lines(lines) if !writer.record.groups.is_empty() => {
+            lines.iter().try_for_each(|line| device_line(writer, line))
+        }
+        _ => program.map_or(Ok(()), |program| attach(writer, &program)),
+    };
+    match ruled {
+        Err(fault) if unprivileged(&fault) => Ok(()),
+        other => other.map_err(|fault| Error::from(fault).within(devices::PROPERTY)),
     }
 }
 
@@ -254,12 +263,8 @@ fn device_line(writer: &mut Writer<'_>, write: &Write) -> Result<(), Fault> {
     }
 }
 
-fn attach(writer: &Writer<'_>, insns: &[u64]) -> Result<(), Fault> {
-    let v2 = writer.record.groups.iter().zip(writer.dirs).find(|(group, _)| group.is_v2());
-    let Some((group, dir)) = v2 else {
-        return Err(Fault::new("the container has no group in a v2 tree to attach its rules to"));
-    };
-    let program = bpf::load_device_program(insns, None).map_err(|errno| {
+fn load_program(insns: &[u64]) -> Result<OwnedFd, Fault> {
+    bpf::load_device_program(insns, None).map_err(|errno| {
         let fault = Fault::call(format!("bpf(PROG_LOAD, {} instructions)", insns.len()), errno);
         // Once more, for the verifier's own words.
         let mut log = vec![0u8; 1 << 16];
@@ -275,18 +280,24 @@ fn attach(writer: &Writer<'_>, insns: &[u64]) -> Result<(), Fault> {
             Errno::NOSYS => fault.hint("the kernel needs CONFIG_CGROUP_BPF and CONFIG_BPF_SYSCALL"),
             _ => fault,
         }
-    })?;
+    })
+}
+
+fn attach(writer: &Writer<'_>, program: &OwnedFd) -> Result<(), Fault> {
+    let v2 = writer.record.groups.iter().zip(writer.dirs).find(|(group, _)| group.is_v2());
+    let Some((group, dir)) = v2 else {
+        return Err(Fault::new("the container has no group in a v2 tree to attach its rules to"));
+    };
     // The group is new: nothing of ours is there to be replaced.
-    bpf::attach_device_program(std::os::fd::AsFd::as_fd(dir), std::os::fd::AsFd::as_fd(&program), None)
-        .map_err(|errno| {
-            let fault = Fault::call(format!("bpf(PROG_ATTACH, {:?})", group.dir()), errno);
-            match errno {
-                Errno::PERM => {
-                    fault.hint("no right to it, or a group above has a device program that allows no other")
-                }
-                _ => fault,
+    bpf::attach_device_program(dir.as_fd(), program.as_fd(), None).map_err(|errno| {
+        let fault = Fault::call(format!("bpf(PROG_ATTACH, {:?})", group.dir()), errno);
+        match errno {
+            Errno::PERM => {
+                fault.hint("no right to it, or a group above has a device program that allows no other")
             }
-        })
+            _ => fault,
+        }
+    })
 }
 
 impl Record {
@@ -314,7 +325,6 @@ impl Record {
 }
 
 fn replace_program(dir: &OwnedFd, group: &Group, limits: &Limits) -> Result<(), Fault> {
-    use std::os::fd::AsFd;
     let call = |what: &str, errno| Fault::call(format!("bpf({what}, {:?})", group.dir()), errno);
     let old = bpf::device_programs(dir.as_fd()).map_err(|errno| call("PROG_QUERY", errno))?;
     let Devices::Program(program) = &limits.devices else {
@@ -323,7 +333,7 @@ fn replace_program(dir: &OwnedFd, group: &Group, limits: &Limits) -> Result<(), 
             .try_for_each(|old| bpf::detach_device_program(dir.as_fd(), old.as_fd()))
             .map_err(|errno| call("PROG_DETACH", errno));
     };
-    let new = bpf::load_device_program(&program.encode(), None).map_err(|errno| call("PROG_LOAD", errno))?;
+    let new = load_program(&program.encode())?;
     bpf::attach_device_program(dir.as_fd(), new.as_fd(), old.first().map(AsFd::as_fd))
         .map_err(|errno| call("PROG_ATTACH", errno))?;
     // More than one is nothing that we make; all must agree, so the others would still hold.

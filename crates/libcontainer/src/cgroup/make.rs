@@ -29,6 +29,8 @@ pub struct Made {
     /// One for each group of the record.
     dirs: Vec<OwnedFd>,
     joins: Vec<OwnedFd>,
+    /// The device rules, loaded and not yet in force.
+    rules: Option<OwnedFd>,
     warning: Option<&'static str>,
 }
 
@@ -44,10 +46,10 @@ impl Record {
         }
         if let Driver::Systemd(_) = driver {
             let record = Self { driver, groups, named };
-            return Ok(Made { record, dirs: Vec::new(), joins: Vec::new(), warning: None });
+            return Ok(Made { record, dirs: Vec::new(), joins: Vec::new(), rules: None, warning: None });
         }
         let record = Self { driver, groups: Vec::with_capacity(groups.len()), named };
-        let mut made = Made { record, dirs: Vec::new(), joins: Vec::new(), warning: None };
+        let mut made = Made { record, dirs: Vec::new(), joins: Vec::new(), rules: None, warning: None };
         let (mut existing, mut without) = (Vec::new(), None);
         for mut group in groups {
             match group.make() {
@@ -118,12 +120,26 @@ impl Made {
         Writer::new(&self.record, &self.dirs, limits).put(limits.writes.iter().filter(|write| !write.late))
     }
 
-    /// After clone3: the limits that could have hindered it, and the device rules. Before the
-    /// container runs any code of its own.
+    /// After clone3: the limits that could have hindered it. Before the container does anything.
     pub fn limit_late(&self, limits: &Limits) -> Result<()> {
+        Writer::new(&self.record, &self.dirs, limits).put(limits.writes.iter().filter(|write| write.late))
+    }
+
+    /// While init is busy with its mounts: has the kernel check and translate the device rules, which
+    /// takes about as long.
+    pub fn load_rules(&mut self, limits: &Limits) -> Result<()> {
+        self.rules = limit::load(&self.record, limits)?;
+        Ok(())
+    }
+
+    /// When init has made its nodes, and before the container, or a hook, runs any code of its own.
+    pub fn rule_devices(&mut self, limits: &Limits) -> Result<()> {
+        let program = match self.rules.take() {
+            None => limit::load(&self.record, limits)?,
+            loaded => loaded,
+        };
         let mut writer = Writer::new(&self.record, &self.dirs, limits);
-        writer.put(limits.writes.iter().filter(|write| write.late))?;
-        limit::devices(&mut writer, limits)
+        limit::devices(&mut writer, limits, program)
     }
 
     /// Why clone3 with [`Made::into_cgroup`] failed, where the group is the reason.
