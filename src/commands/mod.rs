@@ -123,7 +123,7 @@ fn exit_status(code: i32) -> u8 {
 
 /// The ids that `pattern` matches anywhere, for `--regex`.
 fn matching(context: &Context, pattern: &str) -> Result<Vec<String>> {
-    let regex = regex::Regex::new(pattern)
+    let regex = regex_lite::Regex::new(pattern)
         .map_err(|e| Error::new(Kind::Config, format!("invalid regular expression: {e}")))?;
     let states = libcontainer::list(context)?;
     Ok(states.into_iter().map(|state| state.id).filter(|id| regex.is_match(id)).collect())
