@@ -19,7 +19,8 @@ use serde_json::Value;
 struct Row {
     /// `memory.limit`, as below linux.resources.
     name: &'static str,
-    /// linux.resources at create and at update; DISK stands for a disk's numbers.
+    /// linux.resources at create and at update; DISK stands for a disk's numbers, RDMA for the name
+    /// of a device.
     values: [&'static str; 2],
     /// The kernel's files; none where this kind of cgroups has no such limit.
     v1: &'static [&'static str],
@@ -179,16 +180,24 @@ impl Seen<'_> {
 fn plain(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let text = lines.join(", ");
-    match disk() {
+    let text = match disk() {
         Some((major, minor)) => text.replace(&format!("{major}:{minor}"), "DISK"),
         None => text,
-    }
+    };
+    rdma().map_or(text.clone(), |name| text.replace(&name, "RDMA"))
+}
+
+/// An RDMA device of this machine.
+fn rdma() -> Option<String> {
+    let entry = fs::read_dir("/sys/class/infiniband").ok()?.flatten().next()?;
+    entry.file_name().into_string().ok()
 }
 
 fn resources(text: &str) -> Value {
     let (major, minor) = disk().unwrap_or_default();
     let disk = format!("\"major\": {major}, \"minor\": {minor}");
-    serde_json::from_str(&text.replace("DISK", &disk)).unwrap_or_else(|error| panic!("{text}: {error}"))
+    let text = text.replace("DISK", &disk).replace("RDMA", &rdma().unwrap_or_default());
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn check(t: &Test, row: &Row) {
@@ -197,6 +206,9 @@ fn check(t: &Test, row: &Row) {
     }
     if row.values[0].contains("DISK") && disk().is_none() {
         skip!("this machine has no disk");
+    }
+    if row.values[0].contains("RDMA") && rdma().is_none() {
+        skip!("this machine has no RDMA device");
     }
     table::hold(row.name, "create, then update", &format!("`{}`, then `{}`", row.values[0], row.values[1]));
     let all = controllers();
@@ -299,6 +311,10 @@ rows! {
         r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 8388608}]}"#;
         v1 ["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.rsvd.limit_in_bytes"];
         v2 ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"]; unit [];
+    rdma_handles "rdma":
+        r#"{"rdma": {"RDMA": {"hcaHandles": 3, "hcaObjects": 10000}}}"#,
+        r#"{"rdma": {"RDMA": {"hcaHandles": 4}}}"#;
+        v1 ["rdma.max"]; v2 ["rdma.max"]; unit [];
     network_class "network.classID":
         r#"{"network": {"classID": 1048577}}"#, r#"{"network": {"classID": 1048578}}"#;
         v1 ["net_cls.classid"]; v2 []; unit [];
