@@ -13,7 +13,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::{Bundle, Flavor, Host, Test, host, note_skip};
+use crate::{Bundle, Flavor, Host, Test, by_systemd, host, note_skip};
 
 /// The user, and the cgroups that are delegated to it.
 pub struct Ordinary {
@@ -68,6 +68,10 @@ impl Ordinary {
         }
         if t.flavor() == Flavor::Crun && Host::here() == Host::V1 {
             note_skip("crun refuses an ordinary user on a host with cgroup v1 and v2");
+            return None;
+        }
+        if by_systemd() && !present() {
+            note_skip("an account without a session has no systemd to ask; hack/vm --user test has one");
             return None;
         }
         fs::create_dir(t.dir().join("run")).expect("own directory");
