@@ -114,7 +114,7 @@ fn verdict(t: &Test, out: &Out, normal: &Value, host: &Value) -> Vec<String> {
     let said = out.stderr();
     // Rust ends a program without memory by SIGABRT, with these words.
     let no_memory = out.code == 128 + 6 && said.contains("memory allocation of ");
-    if out.signal.is_some() || out.code > 128 && !no_memory && !said.contains("error") {
+    if !no_memory && (out.signal.is_some() || out.code > 128 && !said.contains("error")) {
         wrong.push(format!("ended by signal, status {}", out.code));
     }
     if said.contains("bug in soute") {
