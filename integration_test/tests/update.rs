@@ -379,9 +379,23 @@ fn device_rules_change() {
         update(t, &json!({ "devices": [] })).ok();
         update(t, &json!({})).ok();
         assert_eq!(devices(t), (json!("ok"), json!("ok")));
-        // Everything, and back.
-        update(t, &json!({ "devices": [{ "allow": true, "access": "rwm" }] })).ok();
+        // The same device with fewer rights, and with others.
+        for (access, opened) in [("r", "ok"), ("w", "EPERM"), ("rm", "ok")] {
+            let some = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": access });
+            update(t, &json!({ "devices": [deny, some] })).ok();
+            assert_eq!(devices(t), (json!("ok"), json!(opened)), "{access}");
+        }
+        // Everything, everything but one, and back.
+        update(t, &json!({ "devices": [deny] })).ok();
+        assert_eq!(devices(t), (json!("ok"), json!("EPERM")));
+        let all = json!({ "allow": true, "access": "rwm" });
+        update(t, &json!({ "devices": [all] })).ok();
         assert_eq!(devices(t), (json!("ok"), json!("ok")));
+        let mut but = kmsg.clone();
+        but["allow"] = json!(false);
+        update(t, &json!({ "devices": [all, but] })).ok();
+        assert_eq!(devices(t), (json!("ok"), json!("EPERM")));
+        assert_eq!(t.state()["status"], "running");
         update(t, &json!({ "devices": [deny] })).ok();
         assert_eq!(devices(t), (json!("ok"), json!("EPERM")));
         t.delete_force();

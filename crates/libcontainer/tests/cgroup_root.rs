@@ -326,16 +326,17 @@ fn device_rules_hold_and_are_replaced() {
         &layout,
         r#"{"devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]}"#,
     );
-    ours.replace_devices(&more).unwrap();
+    ours.update(&more, true).unwrap();
     assert_eq!(open("/dev/kmsg"), 0);
     assert_eq!(open("/dev/null"), 0);
-    ours.replace_devices(&limits).unwrap();
+    ours.update(&limits, true).unwrap();
     assert_ne!(open("/dev/kmsg"), 0);
     let all = plan(&layout, r#"{"devices": [{"allow": true, "access": "rwm"}]}"#);
-    if layout == CgroupLayout::V2 {
-        ours.replace_devices(&all).unwrap();
-        assert_eq!(open("/dev/kmsg"), 0);
-    }
+    ours.update(&all, true).unwrap();
+    assert_eq!(open("/dev/kmsg"), 0);
+    ours.update(&limits, true).unwrap();
+    assert_ne!(open("/dev/kmsg"), 0);
+    assert_eq!(open("/dev/null"), 0);
     eventually("empty", || ours.is_empty().unwrap());
     tear_down(&ours);
 }

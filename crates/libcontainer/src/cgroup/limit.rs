@@ -301,26 +301,13 @@ fn attach(writer: &Writer<'_>, program: &OwnedFd) -> Result<(), Fault> {
 }
 
 impl Record {
-    /// Puts other device rules into force in one step, for a container that runs.
-    pub fn replace_devices(&self, limits: &Limits) -> Result<()> {
-        let group = match &limits.devices {
-            Devices::Lines(_) => self.v1("devices"),
-            Devices::Open | Devices::Program(_) => self.v2().or_else(|| self.v1("devices")),
-        };
+    /// Puts another device program into force in one step, or none, for a container that runs.
+    pub(super) fn replace_program(&self, limits: &Limits) -> Result<()> {
         let missing =
             || Error::new(Kind::Failed, "the container has no cgroup for them").within(devices::PROPERTY);
-        let group = group.ok_or_else(missing)?;
+        let group = self.v2().ok_or_else(missing)?;
         let dir = group.open_ours()?.ok_or_else(missing)?;
-        let dirs = [dir];
-        let record = Record { groups: vec![group.clone()], ..Record::default() };
-        let mut writer = Writer::new(&record, &dirs, limits);
-        let fault = |fault| Error::from(fault).within(devices::PROPERTY);
-        match &limits.devices {
-            Devices::Lines(lines) => {
-                lines.iter().try_for_each(|line| device_line(&mut writer, line)).map_err(fault)
-            }
-            Devices::Open | Devices::Program(_) => replace_program(&dirs[0], group, limits).map_err(fault),
-        }
+        replace_program(&dir, group, limits).map_err(|fault| Error::from(fault).within(devices::PROPERTY))
     }
 }
 

@@ -7,9 +7,11 @@
 //! unit      the systemd driver's properties, so that systemd writes the same at a daemon-reload
 //! settle    the rest is written; what the kernel refuses for now (memory above memory + swap, a
 //!           quota below its burst) is tried again after the others, until nothing moves any more
-//! devices   last, and by one call on v2
+//! devices   last: `devices.rs`
 //! undo      on a failure the former lines are written back, by the same rule
 //! ```
+
+mod devices;
 
 use std::os::fd::OwnedFd;
 
@@ -19,8 +21,7 @@ use super::limit::{self, Target, Writer};
 use super::record::Record;
 use super::{file, systemd};
 use crate::error::{Call, Error, Fault, Kind, Result};
-use crate::plan::devices;
-use crate::plan::resources::{Devices, Limits, Write};
+use crate::plan::resources::{Limits, Write};
 
 /// One line that is to change, and the line that brings the former state back.
 struct Change<'a> {
@@ -127,82 +128,6 @@ impl Record {
         }
         error
     }
-
-    fn update_devices(&self, limits: &Limits) -> Result<()> {
-        match &limits.devices {
-            Devices::Lines(lines) => self.update_device_lines(lines),
-            // Nothing is denied on v1: one word says so.
-            Devices::Open if self.v2().is_none() => {
-                let all = Write::new("devices.allow", "a", devices::PROPERTY);
-                self.update_device_lines(&[all])
-            }
-            Devices::Open | Devices::Program(_) => self.replace_devices(limits),
-        }
-    }
-
-    /// v1: first what is allowed newly, then what is denied newly, so that nothing that stays
-    /// allowed is ever denied for a moment.
-    fn update_device_lines(&self, lines: &[Write]) -> Result<()> {
-        let within = |fault: Fault| Error::from(fault).within(devices::PROPERTY);
-        let group =
-            self.v1("devices").ok_or_else(|| within(Fault::new("the container has no devices cgroup")))?;
-        let gone = || within(Fault::new(format!("the container's cgroup {:?} is gone", group.dir())));
-        let dir = group.open_ours()?.ok_or_else(gone)?;
-        let present = file::read(&dir, "devices.list")
-            .call(|| format!("read({:?})", group.file("devices.list")))
-            .map_err(within)?;
-        let steps = device_steps(&present, lines);
-        for (i, step) in steps.iter().enumerate() {
-            let Err(errno) = file::write(&dir, step.file, &step.line) else { continue };
-            if errno == Errno::PERM && step.optional {
-                continue;
-            }
-            for done in steps[..i].iter().rev() {
-                let back = if done.file == "devices.allow" { "devices.deny" } else { "devices.allow" };
-                let _ = file::write(&dir, back, &done.line);
-            }
-            if present.trim() != "a *:* rwm" && steps.iter().take(i).any(|step| step.line == "a") {
-                for line in present.lines() {
-                    let _ = file::write(&dir, "devices.allow", line);
-                }
-            }
-            let fault = Fault::call(format!("write({:?}, {:?})", group.file(step.file), step.line), errno);
-            return Err(within(match errno {
-                Errno::PERM => fault.hint("a group above does not have this device"),
-                _ => fault,
-            }));
-        }
-        Ok(())
-    }
-}
-
-/// One write to `devices.allow` or `devices.deny`.
-#[derive(Debug, PartialEq, Eq)]
-struct DeviceStep {
-    file: &'static str,
-    line: String,
-    /// A default device, which a group above may lack.
-    optional: bool,
-}
-
-/// The way from what devices.list says to these lines, the first of which names the default.
-fn device_steps(present: &str, lines: &[Write]) -> Vec<DeviceStep> {
-    let step = |file, line: &str, optional| DeviceStep { file, line: line.to_owned(), optional };
-    let held: Vec<&str> = present.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let optional = |write: &Write| write.lacking == crate::plan::resources::Lacking::Skip;
-    let denies_all = lines.first().is_some_and(|first| first.file == "devices.deny");
-    // With everything allowed the list does not tell its exceptions: from the beginning, then.
-    if !denies_all || held.contains(&"a *:* rwm") {
-        let name =
-            |write: &Write| if write.file == "devices.deny" { "devices.deny" } else { "devices.allow" };
-        return lines.iter().map(|write| step(name(write), &write.value, optional(write))).collect();
-    }
-    let wanted = &lines[1..];
-    let new = wanted.iter().filter(|write| !held.contains(&write.value.as_str()));
-    let old = held.iter().filter(|line| !wanted.iter().any(|write| write.value == **line));
-    new.map(|write| step("devices.allow", &write.value, optional(write)))
-        .chain(old.map(|line| step("devices.deny", line, false)))
-        .collect()
 }
 
 /// Finds each line's file and what it says now. What is as wanted already is not among the

@@ -166,17 +166,3 @@ fn former_lines() {
     assert_eq!(key_of("8:0 rbps=1"), Some("8:0"));
     assert!(says("oom_kill_disable 1\nunder_oom 0\n", None, "1"));
 }
-
-#[test]
-fn devices_that_stay_are_never_denied() {
-    let line = |file: &str, value: &str| Write::new(file, value, devices::PROPERTY);
-    let wanted =
-        [line("devices.deny", "a"), line("devices.allow", "c 1:3 rwm"), line("devices.allow", "c 10:229 rw")];
-    let step = |file, line: &str| DeviceStep { file, line: line.into(), optional: false };
-    assert_eq!(
-        device_steps("c 1:3 rwm\nc 1:5 rwm\n", &wanted),
-        [step("devices.allow", "c 10:229 rw"), step("devices.deny", "c 1:5 rwm")]
-    );
-    assert_eq!(device_steps("a *:* rwm\n", &wanted).len(), 3);
-    assert_eq!(device_steps("c 1:3 rwm\n", &[line("devices.allow", "a")]), [step("devices.allow", "a")]);
-}
