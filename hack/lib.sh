@@ -111,6 +111,25 @@ debian() {
         die "mmdebstrap could not make it (see above)"
 }
 
+# peers DIRECTORY: crun and runc of Debian sid, the newest there are, with the libraries that they
+# are made for.
+peers() {
+    local dir option options=() lib program
+    # The programs name it, wherever they are started.
+    dir=$(realpath -m "$1")
+    [ ! -x "$dir/usr/sbin/runc" ] || return 0
+    packages mmdebstrap=mmdebstrap patchelf=patchelf debian-archive-keyring="$keyring"
+    say "fetching crun and runc"
+    while read -r option; do options+=(--aptopt="$option"); done < <(apt_reach)
+    rm -rf "$dir" "$dir.part"
+    mmdebstrap --quiet --mode=root --variant=extract "${options[@]}" --include=crun,runc sid "$dir.part" "$(debian_mirror)" >&2
+    mv "$dir.part" "$dir"
+    lib=$(echo "$dir"/usr/lib/*-linux-gnu)
+    for program in "$dir/usr/bin/crun" "$dir/usr/sbin/runc"; do
+        patchelf --set-interpreter "$(echo "$lib"/ld-linux-*.so.*)" --set-rpath "$lib" --force-rpath "$program"
+    done
+}
+
 # debian_arch ARCH: what Debian calls it.
 debian_arch() {
     case $1 in

@@ -9,7 +9,7 @@ from harness import IMAGE, equal, until
 class Pod:
     """A pod, whose own process the runtime under test runs as well."""
 
-    def __init__(self, engine, hostname="", network="NODE", pid="CONTAINER", ipc="POD", privileged=False, sysctls=None):
+    def __init__(self, engine, hostname="", network="NODE", pid="CONTAINER", ipc="POD", privileged=False, sysctls=None, handler="tested"):
         self.engine, self.logs = engine, engine.scratch("logs")
         self.namespaces = {"network": network, "pid": pid, "ipc": ipc}
         self.config = {
@@ -22,7 +22,7 @@ class Pod:
                 "sysctls": sysctls or {},
             },
         }
-        self.id = engine.cri.RunPodSandbox(config=self.config, runtime_handler="tested").pod_sandbox_id
+        self.id = engine.cri.RunPodSandbox(config=self.config, runtime_handler=handler).pod_sandbox_id
 
     def container(self, script="", **more):
         return Container(self, script, **more)
