@@ -89,7 +89,7 @@ pub fn disk() -> Option<(u64, u64)> {
 }
 
 /// Where each hierarchy is mounted.
-pub(crate) fn trees() -> Vec<PathBuf> {
+pub fn trees() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let of_cgroups = |line: &&str| line.contains(" - cgroup ") || line.contains(" - cgroup2 ");
     let places = mounts.lines().filter(of_cgroups).filter_map(|line| line.split(' ').nth(4));

@@ -41,7 +41,7 @@ pub use agent::{Agent, Notified};
 pub use bundle::Bundle;
 pub use command::{Out, Running, children_cpu};
 pub use console::Listener;
-pub use host::{Host, by_systemd, cgroups_path, controllers, disk, has_systemd, units_named};
+pub use host::{Host, by_systemd, cgroups_path, controllers, disk, has_systemd, trees, units_named};
 pub use ordinary::Ordinary;
 pub use test::{Flavor, Test, container_test, named_test, note_skip, ordinary_test};
 pub use treasure::{SECRET, Treasure, mounts_of_the_host};
