@@ -134,6 +134,7 @@ fn no_command_takes_more_instructions_than_its_budget() {
         t.create(&bundle).ok();
         counter.check(state.0, state.1, || drop(t.state()));
         counter.check(list.0, list.1, || drop(t.call(&["list"]).ok()));
+        t.delete_force();
         assert_eq!(counter.over, [""; 0]);
     });
 }
