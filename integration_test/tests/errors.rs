@@ -2,6 +2,9 @@
 //! Faulty bundles: each error names the property and the way out, and leaves nothing.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use integration_test::{Bundle, Flavor, Test, container_test, differs, skip};
 use serde_json::json;
 
@@ -73,6 +76,125 @@ fn an_absent_executable() {
             &t.bundle().args(&["/no/such/program"]),
             &["process.args", "/no/such/program", "no such file or directory"],
         )
+    });
+}
+
+/// Each with a hint.
+#[test]
+fn the_way_out_is_told() {
+    type Change = fn(Bundle) -> Bundle;
+    let faults: [(Change, &[&str]); 9] = [
+        (|b| b.args(&["/etc"]).dir_in_root("/etc"), &["process.args[0]", "/etc", "name a program"]),
+        (|b| b.args(&["/plain"]).file("/plain", "x"), &["process.args[0]", "/plain", "chmod"]),
+        (|b| b.set("/process/cwd", "/absent"), &["process.cwd", "/absent", "must be a directory"]),
+        (
+            |b| b.set("/process/cwd", "/file").file("/file", ""),
+            &["process.cwd", "/file", "must be a directory"],
+        ),
+        (|b| b.set("/root/path", "absent"), &["root.path", "absent", "must name a directory"]),
+        (|b| b.set("/root/path", "config.json"), &["root.path", "ENOTDIR", "must name a directory"]),
+        (|b| b.args(&["absent"]), &["process.args[0]", "absent", "PATH in process.env"]),
+        (|b| b.args(&["/absent"]), &["process.args[0]", "/absent", "must exist in the root filesystem"]),
+        (|b| b.bind("/absent", "/data", &[]), &["mounts[7]", "/absent", "source must exist on the host"]),
+    ];
+    container_test(|t| {
+        differs!(t, Runc, "makes a working directory that is not there");
+        for (change, words) in faults {
+            refused(t, &change(t.bundle()), &[words, &["hint:"]].concat());
+        }
+        for flag in ["--pid-file", "--console-socket"] {
+            let bundle =
+                if flag == "--pid-file" { t.bundle() } else { t.bundle().set("/process/terminal", true) };
+            bundle.save();
+            let dir = bundle.dir().to_str().unwrap();
+            let says = t.call(&["create", "--bundle", dir, flag, "/absent/file", t.id()]).fails();
+            if t.flavor() == Flavor::Soute {
+                assert!(says.contains("/absent/file") && says.contains("beforehand"), "{says}");
+            }
+        }
+        assert_eq!(t.left_behind(), [""; 0]);
+    });
+}
+
+/// What only the kernel sees, when the container starts.
+#[test]
+fn a_file_that_is_no_program() {
+    container_test(|t| {
+        differs!(t, Runc, "has words of its own");
+        differs!(t, Crun, "has words of its own");
+        for (text, words) in [("x", "#! line"), ("#!/absent\n", "its interpreter")] {
+            let bundle = t.bundle().args(&["/plain"]).file("/plain", text);
+            fs::set_permissions(bundle.path("/plain"), fs::Permissions::from_mode(0o755)).unwrap();
+            t.create(&bundle).ok();
+            let says = t.start().fails();
+            assert!(
+                says.contains("process.args\n") && says.contains("hint:") && says.contains(words),
+                "{says}"
+            );
+            t.delete_force();
+        }
+    });
+}
+
+#[test]
+fn an_unknown_container_is_sought_below_another_root() {
+    container_test(|t| {
+        differs!(t, Runc, "only says that it does not exist");
+        differs!(t, Crun, "only says that it does not exist");
+        let says = t.call(&["state", t.id()]).fails();
+        assert!(says.contains(t.root().to_str().unwrap()) && says.contains("--root"), "{says}");
+    });
+}
+
+#[test]
+fn another_users_containers() {
+    container_test(|t| {
+        differs!(t, Runc, "has words of its own");
+        differs!(t, Crun, "has words of its own");
+        t.create(&t.bundle()).ok();
+        t.before(&["setpriv", "--reuid", "64997", "--clear-groups", "--bounding-set", "-all"]);
+        for line in [&["list"][..], &["state", t.id()], &["kill", t.id()], &["delete", "--force", t.id()]] {
+            let says = t.call(line).fails();
+            assert!(says.contains("EACCES") && says.contains("another user's"), "{line:?}: {says}");
+        }
+        t.before(&[]);
+        t.delete_force();
+    });
+}
+
+/// Nobody can tell then whether the container lives: it must not be taken for dead.
+#[test]
+fn without_proc_nothing_is_removed() {
+    container_test(|t| {
+        differs!(t, Runc, "takes it for stopped");
+        differs!(t, Crun, "takes it for stopped");
+        t.create(&t.bundle().asks(&["wait-for TERM"])).ok();
+        t.start().ok();
+        t.before(&["unshare", "--mount", "sh", "-c", "umount -l /proc && exec \"$0\" \"$@\""]);
+        assert_eq!(t.status(), "running");
+        let says = t.delete().fails();
+        assert!(says.contains("that is not stopped"), "{says}");
+        let says = t.call(&["create", "--bundle", "/", "other"]).fails();
+        assert!(says.contains("mount -t proc proc /proc"), "{says}");
+        t.before(&[]);
+        assert_eq!(t.status(), "running");
+        t.delete_force();
+    });
+}
+
+#[test]
+fn without_cgroups_a_warning_says_what_is_not_in_force() {
+    container_test(|t| {
+        differs!(t, Runc, "fails");
+        differs!(t, Crun, "fails");
+        t.before(&["unshare", "--mount", "sh", "-c", "umount -R -l /sys/fs/cgroup && exec \"$0\" \"$@\""]);
+        let bundle = t.bundle().remove("/linux/cgroupsPath").remove("/linux/resources").asks(&["pid"]);
+        let out = t.run(&bundle).ok();
+        assert!(
+            out.stderr().contains("linux.resources.devices: this host has no cgroups"),
+            "{}",
+            out.stderr()
+        );
     });
 }
 
@@ -224,7 +346,7 @@ fn an_error_is_printed_and_logged() {
         t.global(&["--log", log.to_str().unwrap()]);
         let says = t.create(&t.bundle().bind("/no/such/source", "/data", &[])).fails();
         assert!(says.contains("/no/such/source"), "{says}");
-        let text = std::fs::read_to_string(&log).unwrap();
+        let text = fs::read_to_string(&log).unwrap();
         assert!(text.contains("/no/such/source"), "{text}");
     });
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::act::procfs;
@@ -52,16 +52,30 @@ impl Process {
         procfs::stat(pid).map(|(_, start)| Self { pid, start })
     }
 
-    /// Still the same one, and not a zombie.
+    /// Still the same one, and not a zombie. Where /proc does not show a process that is there, nobody
+    /// can tell: it counts as alive, so that nothing of it is removed.
     pub fn is_alive(self) -> bool {
-        procfs::stat(self.pid)
-            .is_some_and(|(state, start)| start == self.start && !matches!(state, b'Z' | b'X'))
+        match procfs::stat(self.pid) {
+            None => self.is_hidden(),
+            stat => self.is_it(stat),
+        }
+    }
+
+    fn is_it(self, stat: Option<(u8, u64)>) -> bool {
+        stat.is_some_and(|(state, start)| start == self.start && !matches!(state, b'Z' | b'X'))
+    }
+
+    fn is_hidden(self) -> bool {
+        let Some(pid) = Pid::from_raw(self.pid) else { return false };
+        // One that came in between is seen, and is another one.
+        test_kill_process(pid) != Err(Errno::SRCH)
+            && procfs::stat(self.pid).is_none_or(|it| self.is_it(Some(it)))
     }
 
     /// A pidfd of it; `None` when it is gone. The pid is checked after the descriptor is there.
     pub fn open(self) -> Option<OwnedFd> {
         let pidfd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
-        self.is_alive().then_some(pidfd)
+        self.is_it(procfs::stat(self.pid)).then_some(pidfd)
     }
 }
 

@@ -24,7 +24,10 @@ const SELF: &str = "/proc/self/exe";
 /// Starts this program again through a read-only detached mount, unless it runs from a read-only
 /// one already, or nobody with our rights could write the file.
 pub fn protect() -> Result<()> {
-    let mount = statvfs(SELF).call(|| "statvfs(\"/proc/self/exe\")")?;
+    let mount = statvfs(SELF).call(|| "statvfs(\"/proc/self/exe\")").map_err(|fault| match fault.errno {
+        Some(Errno::NOENT) => fault.hint("soute needs a procfs: mount -t proc proc /proc"),
+        _ => fault,
+    })?;
     if mount.f_flag.contains(StatVfsMountFlags::RDONLY) {
         // The clone's name is a number; ps and logs should show ours.
         let _ = rustix::thread::set_name(c"soute");

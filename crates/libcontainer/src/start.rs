@@ -86,8 +86,11 @@ pub(crate) fn let_go(container: &Container, pidfd: OwnedFd) -> Result<Started> {
     rustix::io::write(&fifo, b"s").call(|| "write(start.fifo)")?;
     drop(fifo);
     if let Some(Failure { step, fault }) = answer(&result, &pidfd, &record.cgroup)? {
-        let kind = if record.start_hooks == Some(step) { Kind::StartHook } else { Kind::Failed };
-        return Err(Error::from(fault).of(kind));
+        // Beside those hooks execve is all that is left.
+        return Err(match record.start_hooks == Some(step) {
+            true => Error::from(fault).of(Kind::StartHook),
+            false => Error::from(fault).within("process.args"),
+        });
     }
     Ok(Started { pidfd, notify })
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use serde::Deserialize;
 
 use crate::container::{COPY, Container, FORMAT, Record, START};
-use crate::error::{Call, Error, Kind, Result};
+use crate::error::{Call, Error, Fault, Kind, Result};
 
 /// The directory of all containers.
 #[derive(Clone, Debug)]
@@ -85,7 +85,8 @@ impl Store {
                 }
                 other => other,
             }
-            .call(|| format!("open({path:?})"))?;
+            .call(|| format!("open({path:?})"))
+            .map_err(foreign)?;
             loop {
                 match flock(&file, how) {
                     Err(Errno::INTR) => {}
@@ -124,11 +125,23 @@ impl Store {
         let dir = self.dir(id);
         let path = dir.join("state.json");
         let text = match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !dir.exists() => return Err(absent()),
-            other => other.call(|| format!("read({path:?})")).map_err(|fault| damaged(fault.into(), id))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !dir.exists() => {
+                return Err(self.absent());
+            }
+            other => other.call(|| format!("read({path:?})")).map_err(|fault| match fault.errno {
+                Some(Errno::ACCESS) => foreign(fault).into(),
+                _ => damaged(fault.into(), id),
+            })?,
         };
         let record = parse(&text).map_err(|e| damaged(e.within(path.display().to_string()), id))?;
         Ok(Container { dir, record })
+    }
+
+    fn absent(&self) -> Error {
+        Error::new(Kind::NotFound, "container does not exist").hint(format!(
+            "it was sought below {}; an engine's containers have a --root of their own",
+            self.root.display()
+        ))
     }
 
     /// Reads the copy of a container's record.
@@ -159,7 +172,7 @@ impl Store {
     pub fn ids(&self) -> Result<Vec<String>> {
         let entries = match fs::read_dir(&self.root) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.call(|| format!("open({:?})", self.root))?,
+            other => other.call(|| format!("open({:?})", self.root)).map_err(foreign)?,
         };
         let mut ids: Vec<String> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -199,8 +212,14 @@ fn damaged(error: Error, id: &str) -> Error {
     error.hint(format!("`soute delete --force {id}` removes what is left of it"))
 }
 
-fn absent() -> Error {
-    Error::new(Kind::NotFound, "container does not exist")
+/// What another user's containers answer.
+fn foreign(fault: Fault) -> Fault {
+    match fault.errno {
+        Some(Errno::ACCESS) => {
+            fault.hint("these are another user's containers: become that user (root?), or give --root DIR")
+        }
+        _ => fault,
+    }
 }
 
 /// Ids are file names: letters, digits and `_+.-`, not beginning with a dot (`.lock` is ours).

@@ -156,8 +156,12 @@ fn on_socket(mut fault: Fault, path: &Path) -> Fault {
 /// The socket is opened first and then named by descriptor: what is compared is what is connected
 /// to, and a path may be longer than the 107 bytes that fit an address.
 pub fn connect_to(path: &Path) -> Result<OwnedFd, Fault> {
-    let file =
-        open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).call(|| format!("open({path:?})"))?;
+    let file = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .call(|| format!("open({path:?})"))
+        .map_err(|fault| match fault.errno {
+        Some(Errno::NOENT) => fault.hint("somebody must listen on this socket beforehand"),
+        _ => fault,
+    })?;
     let stat = fstat(&file).call(|| format!("fstat({path:?})"))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
         return Err(Fault::new(format!("{path:?} is not a socket")));

@@ -138,7 +138,11 @@ pub fn chown_stdio(uid: u32) -> Result<(), Fault> {
 /// Enters the working directory and makes sure that it lies below the root: a descriptor of the
 /// host that was left open must not be a way out (CVE-2024-21626).
 pub fn enter_cwd(path: &Path) -> Result<(), Fault> {
-    chdir(path).call(|| format!("chdir to cwd ({path:?}) set in config.json failed"))?;
+    let entered = chdir(path).call(|| format!("chdir to cwd ({path:?}) set in config.json failed"));
+    entered.map_err(|fault| match fault.errno {
+        Some(Errno::NOENT | Errno::NOTDIR) => fault.hint("it must be a directory of the root filesystem"),
+        _ => fault,
+    })?;
     // getcwd answers "(unreachable)…" or ENOENT for a directory that is not below the root.
     match getcwd(Vec::new()) {
         Ok(cwd) if cwd.as_bytes().starts_with(b"/") => Ok(()),
@@ -231,7 +235,7 @@ pub fn find_executable(executable: &Executable) -> Result<CString, Fault> {
 
 fn runnable(path: &Path, stat: &rustix::fs::Stat) -> Result<(), Fault> {
     if FileType::from_raw_mode(stat.st_mode).is_dir() {
-        return Err(Fault::call(": is a directory", Errno::ACCESS));
+        return Err(Fault::call(": is a directory", Errno::ACCESS).hint("name a program"));
     }
     // With the ids and capabilities that exec will have. A seccomp profile, which may be in force by
     // now, knows faccessat2(2) only if it is young enough: then faccessat(2) is asked, and else exec.
@@ -239,11 +243,20 @@ fn runnable(path: &Path, stat: &rustix::fs::Stat) -> Result<(), Fault> {
     match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
         Err(errno) if refused(&errno) => {
             match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()) {
-                Err(errno) if !refused(&errno) => Err(Fault::call("", errno)),
+                Err(errno) if !refused(&errno) => Err(refusal(errno)),
                 _ => Ok(()),
             }
         }
-        other => other.map_err(|errno| Fault::call("", errno)),
+        other => other.map_err(refusal),
+    }
+}
+
+fn refusal(errno: Errno) -> Fault {
+    let fault = Fault::call("", errno);
+    match errno {
+        Errno::ACCESS => fault
+            .hint("the container's user must be able to execute it and enter its directories: see chmod(1)"),
+        _ => fault,
     }
 }
 

@@ -121,6 +121,9 @@ fn make(root: BorrowedFd<'_>, path: &Path, target: Target) -> Result<OwnedFd, Fa
                         Errno::ROFS => fault.hint(
                             "the image is read-only and lacks the mountpoint: make it in the image beforehand",
                         ),
+                        Errno::ACCESS => fault.hint(
+                            "the root filesystem lacks the mountpoint, and its directory is not this user's: make it beforehand",
+                        ),
                         _ => fault,
                     }
                 })?;

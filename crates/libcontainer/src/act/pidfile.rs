@@ -26,6 +26,9 @@ pub fn write(path: &Path, pid: i32) -> Result<(), Fault> {
             let draft = path.with_extension(format!("soute-{}", std::process::id()));
             return fs::write(&draft, pid.to_string()).and_then(|()| fs::rename(&draft, path)).call(says);
         }
+        Err(Errno::NOENT) => {
+            return Err(Fault::call(says(), Errno::NOENT).hint("its directory must exist beforehand"));
+        }
         Err(errno) => return Err(Fault::call(says(), errno)),
     };
     rustix::io::write(&file, pid.to_string().as_bytes()).call(says)?;

@@ -240,7 +240,7 @@ pub(super) fn is_null(fd: BorrowedFd<'_>) -> Result<bool, Fault> {
 pub fn open_image(image: &Path) -> Result<OwnedFd, Fault> {
     open_host(image, OFlags::PATH | OFlags::DIRECTORY).call(|| format!("open({image:?})")).map_err(|fault| {
         match fault.errno {
-            Some(Errno::NOENT) => {
+            Some(Errno::NOENT | Errno::NOTDIR) => {
                 fault.hint("root.path must name a directory on the host, relative to the bundle")
             }
             _ => fault,

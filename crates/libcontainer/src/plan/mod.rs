@@ -42,7 +42,7 @@ use namespaces::{Kind, Namespaces};
 use problem::Problem;
 use process::{Around, Payload};
 use rdt::Rdt;
-use resources::Limits;
+use resources::{Devices, Limits};
 use sched::{MemoryPolicy, Scheduling};
 use seccomp::Filter;
 use step::{Action, Hook, Step};
@@ -193,6 +193,15 @@ impl Plan {
             }
         };
         warnings.extend(limits.warnings.iter().cloned());
+        if host.cgroups == CgroupLayout::None && limits.devices != Devices::Open {
+            warnings.push(
+                Problem::new(
+                    devices::PROPERTY,
+                    "this host has no cgroups, so no rule for devices is in force",
+                )
+                .hint("mount them on /sys/fs/cgroup"),
+            );
+        }
         let cgroups_path = linux.and_then(|l| l.cgroups_path().as_deref());
         let unit = request.systemd.map(|manager| Asked { cgroups_path, id: &request.id, manager });
         let scope =
