@@ -13,10 +13,13 @@ version=$(dpkg-query -W -f '${Version}' soute)
 check "soute tells its version" says "soute version $version" soute --version
 check "soute-engines finds no engine" says "No engine is here" soute-engines
 check "dpkg's sums hold" dpkg --verify soute
-for verb in create start state kill delete run exec pause resume update events ps list spec features check explain; do
+for verb in create start state kill delete run exec pause resume update checkpoint restore events ps list spec features check explain; do
     [ -s "/usr/share/man/man8/soute-$verb.8.gz" ] || check "a manual page of $verb" false
 done
 check "bash completes soute" bash -c '. /usr/share/bash-completion/completions/soute && complete -p soute'
+for file in fish/vendor_completions.d/soute.fish zsh/vendor-completions/_soute; do
+    check "completions: $file" grep -q checkpoint "/usr/share/$file"
+done
 check "it says what is linked" grep -q '^libseccomp .*LGPL' /usr/share/doc/soute/linked.txt
 
 mkdir -p /tmp/b/rootfs/bin

@@ -9,6 +9,7 @@
 
 mod callers;
 mod features;
+mod flags;
 mod words;
 
 use std::cell::RefCell;
