@@ -314,6 +314,13 @@ fn freeze_stops_and_thaw_goes_on() {
 #[test]
 fn device_rules_hold_and_are_replaced() {
     let Some(layout) = host() else { return };
+    // Not every machine lets us open each of them; one is enough that is not allowed by default.
+    let strange = [("/dev/kmsg", 1, 11), ("/dev/fuse", 10, 229), ("/dev/loop-control", 10, 237)];
+    let Some((node, major, minor)) = strange.into_iter().find(|(node, ..)| fs::File::open(node).is_ok())
+    else {
+        println!("skipped: this machine lets us open none of {strange:?}");
+        return;
+    };
     let limits = plan(&layout, "{}");
     let mut made = record(&layout, &format!("/{}", name())).make(&limits).unwrap();
     made.rule_devices(&limits).unwrap();
@@ -321,21 +328,20 @@ fn device_rules_hold_and_are_replaced() {
     let open = |node: &str| Shell::start(&ours, &format!("exec 2>&-; exec 3< {node}")).status();
     assert_eq!(open("/dev/null"), 0);
     assert_eq!(open("/dev/urandom"), 0);
-    assert_ne!(open("/dev/kmsg"), 0);
-    let more = plan(
-        &layout,
-        r#"{"devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]}"#,
-    );
+    assert_ne!(open(node), 0);
+    let rule =
+        format!(r#"{{"allow": true, "type": "c", "major": {major}, "minor": {minor}, "access": "r"}}"#);
+    let more = plan(&layout, &format!("{{\"devices\": [{rule}]}}"));
     ours.update(&more, true).unwrap();
-    assert_eq!(open("/dev/kmsg"), 0);
+    assert_eq!(open(node), 0);
     assert_eq!(open("/dev/null"), 0);
     ours.update(&limits, true).unwrap();
-    assert_ne!(open("/dev/kmsg"), 0);
+    assert_ne!(open(node), 0);
     let all = plan(&layout, r#"{"devices": [{"allow": true, "access": "rwm"}]}"#);
     ours.update(&all, true).unwrap();
-    assert_eq!(open("/dev/kmsg"), 0);
+    assert_eq!(open(node), 0);
     ours.update(&limits, true).unwrap();
-    assert_ne!(open("/dev/kmsg"), 0);
+    assert_ne!(open(node), 0);
     assert_eq!(open("/dev/null"), 0);
     eventually("empty", || ours.is_empty().unwrap());
     tear_down(&ours);
