@@ -185,8 +185,9 @@ fn without_proc_nothing_is_removed() {
 #[test]
 fn without_cgroups_a_warning_says_what_is_not_in_force() {
     container_test(|t| {
-        differs!(t, Runc, "fails");
-        differs!(t, Crun, "fails");
+        if t.flavor() != Flavor::Soute {
+            skip!("others fail, or take a group that is not theirs");
+        }
         t.before(&["unshare", "--mount", "sh", "-c", "umount -R -l /sys/fs/cgroup && exec \"$0\" \"$@\""]);
         let bundle = t.bundle().remove("/linux/cgroupsPath").remove("/linux/resources").asks(&["pid"]);
         let out = t.run(&bundle).ok();
