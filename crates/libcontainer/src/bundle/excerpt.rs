@@ -36,6 +36,10 @@ impl<'a> Pointed<'a> {
 /// What to underline for a property: its value, or its key where the value goes over
 /// several lines or where something in it is missing.
 pub(super) fn span(text: &str, property: &str) -> Option<Range<usize>> {
+    // A flag's fault is nowhere in the text.
+    if property.starts_with('-') {
+        return None;
+    }
     let place = json::find(text, property)?;
     let container = matches!(text.as_bytes().get(place.value.start), Some(b'{' | b'['));
     let long = container && (!place.whole || text[place.value.clone()].contains('\n'));

@@ -15,6 +15,15 @@ fn repeated_keys_are_found_in_large_objects_too() {
 }
 
 #[test]
+fn a_flag_is_nowhere_in_the_text() {
+    let dir = Dir::with("flag", DOCKER);
+    let bundle = Bundle::load(&dir.0, None).unwrap();
+    let told = |property: &str| bundle.error(vec![Problem::new(property, "is wrong")]).to_string();
+    assert!(told("hostname").contains("--> config.json:"));
+    assert!(!told("--systemd-cgroup").contains("-->"));
+}
+
+#[test]
 fn properties_are_found_in_the_text() {
     let dir = Dir::with("locate", DOCKER);
     let bundle = Bundle::load(&dir.0, None).unwrap();
