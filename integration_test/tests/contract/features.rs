@@ -80,6 +80,7 @@ fn newest(seen: &Seen<'_>) {
         let list = features.pointer(pointer).and_then(Value::as_array);
         assert!(list.is_some_and(|list| !list.is_empty()), "{pointer}");
     }
+    assert_eq!(features["annotations"]["org.opencontainers.runc.checkpoint.enabled"], "true");
     assert!(features["linux"]["namespaces"].as_array().unwrap().contains(&"time".into()));
 }
 
@@ -131,7 +132,7 @@ fn columns(seen: &Seen<'_>) {
 fn statistics(seen: &Seen<'_>) {
     let event = seen.json();
     assert_eq!((&event["type"], &event["id"]), (&"stats".into(), &seen.t.id().into()));
-    for part in ["cpu", "memory", "pids", "blkio", "hugetlb"] {
+    for part in ["cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "intel_rdt"] {
         assert!(event["data"][part].is_object(), "{part}: {event}");
     }
     assert!(event["data"]["cpu"]["usage"]["total"].is_u64(), "{event}");

@@ -221,6 +221,13 @@ fn an_ordinary_user_without_a_right_to_groups() {
         let others = "container could not join or create cgroup";
         assert!(says.contains(words) || t.flavor() == Flavor::Runc && says.contains(others), "{says}");
         assert_eq!(t.left_behind(), [""; 0]);
+        let named = user.bundle(t).set("/linux/cgroupsPath", format!("/{}", t.id()));
+        let says = t.create(&named.remove("/linux/resources")).fails();
+        assert!(
+            says.contains("unable to apply cgroup configuration") && says.contains("permission denied"),
+            "{says}"
+        );
+        assert_eq!(t.left_behind(), [""; 0]);
     });
 }
 
