@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where crun 1.8 is known to go another way, test by test. A test that then fails is
-//! counted as skipped, with this reason; see [`differs!`](crate::differs) for those few
-//! that runc shares.
+//! Where crun (1.8 to 1.21) and runc (1.1) are known to go another way, test by test. A test that
+//! then fails is counted as skipped, with this reason; see [`differs!`](crate::differs) for those
+//! few that stand beside a test.
 
 use crate::Flavor;
 
@@ -9,6 +9,7 @@ use crate::Flavor;
 pub(crate) fn reason(flavor: Flavor, test: &str) -> Option<&'static str> {
     let list = match flavor {
         Flavor::Crun => CRUN,
+        Flavor::Runc => RUNC,
         _ => return None,
     };
     list.iter().find(|(name, _)| *name == test).map(|(_, why)| *why)
@@ -68,4 +69,32 @@ const CRUN: &[(&str, &str)] = &[
     ),
     ("security::root_of_a_user_namespace_cannot_uncover_what_is_hidden", "what the host hides is shown"),
     ("stress::a_hundred_containers_are_listed", "list is in no order"),
+];
+
+const RUNC: &[(&str, &str)] = &[
+    (
+        "delegation::a_writable_group_is_the_containers",
+        "the group is the container's with the systemd driver only",
+    ),
+    ("exec::without_a_mount_namespace_the_root_is_the_containers", "cannot do without /proc"),
+    ("nested::what_could_be_bound_is_not_there", "what cannot be mounted within a container is an error"),
+    ("notify::every_user_of_a_container_can_tell", "only root can write to the socket"),
+    ("paths::a_mount_of_the_host_propagates_to_a_slave", "a bind is cut off from the host"),
+    ("paths::propagation", "a bind is cut off from the host"),
+    ("process::standard_streams_belong_to_the_containers_user", "a file stays its owner's"),
+    ("rootfs::propagation", "rootfsPropagation slave is private"),
+    ("sched::a_deadline_process", "1.1 knows no schedulers"),
+    ("sched::a_policy_that_is_reset_on_fork", "1.1 knows no schedulers"),
+    ("sched::bad_schedulers_are_refused", "1.1 knows no schedulers"),
+    ("sched::every_policy_is_in_force", "1.1 knows no schedulers"),
+    ("sched::the_io_priority", "1.1 knows no I/O priority"),
+    ("systemd::a_failed_unit_of_the_same_name_makes_way", "a failed unit stands in the way"),
+    (
+        "systemd::limits_are_files_and_properties_and_no_reload_changes_them",
+        "the older formula for cpu.shares",
+    ),
+    ("systemd::root_of_a_users_own_namespace_as_under_podman", "exec stays outside of the unit"),
+    ("update::every_flag_reaches_its_file", "the older formula for cpu.shares"),
+    ("update::real_time_periods", "what v2 does not have is passed over"),
+    ("volumes::a_file_system_without_mapped_ids", "1.1 knows no mapped mounts"),
 ];

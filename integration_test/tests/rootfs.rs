@@ -58,10 +58,9 @@ fn root_path_may_be_absolute() {
     container_test(|t| {
         let bundle = t.bundle();
         let path = bundle.path("/");
-        let a = t.ask(
-            bundle.file("/etc/mark", "x").set("/root/path", path.to_str().unwrap()),
-            &["read /etc/mark"],
-        );
+        // With a slash at its end runc 1.1 finds nothing below it.
+        let path = path.to_str().unwrap().trim_end_matches('/');
+        let a = t.ask(bundle.file("/etc/mark", "x").set("/root/path", path), &["read /etc/mark"]);
         assert_eq!(a["read /etc/mark"], "x");
     });
 }
