@@ -48,6 +48,9 @@ fn a_relative_cgroups_path_and_none() {
         assert_eq!(t.left_behind(), [""; 0]);
 
         for bundle in [t.bundle().remove("/linux/cgroupsPath"), t.bundle().set("/linux/cgroupsPath", "")] {
+            if bundle.spec()["linux"]["cgroupsPath"] == "" && t.flavor() != Flavor::Soute {
+                skip!("crun puts its device program on the host's root group, for all processes");
+            }
             t.create(&bundle).ok();
             let text = fs::read_to_string(format!("/proc/{}/cgroup", t.pid())).unwrap();
             assert!(text.contains(t.id()), "{text}");
