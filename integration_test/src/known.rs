@@ -69,6 +69,60 @@ const CRUN: &[(&str, &str)] = &[
     ),
     ("security::root_of_a_user_namespace_cannot_uncover_what_is_hidden", "what the host hides is shown"),
     ("stress::a_hundred_containers_are_listed", "list is in no order"),
+    // 1.21, on v2.
+    ("errors::an_unknown_namespace", "the cgroups of a failed create stay"),
+    ("limits::a_bad_unified_key_is_an_error", "the cgroups of a failed create stay"),
+    ("namespaces::a_path_of_the_wrong_type_is_refused", "the cgroups of a failed create stay"),
+    ("namespaces::a_relative_path_is_refused", "the cgroups of a failed create stay"),
+    ("namespaces::an_unknown_type_is_refused", "the cgroups of a failed create stay"),
+    ("namespaces::maps_that_overlap_are_refused", "the cgroups of a failed create stay"),
+    ("process::an_oom_score_beyond_the_range_is_refused", "the cgroups of a failed create stay"),
+    ("volumes::a_file_system_without_mapped_ids", "the cgroups of a failed create stay"),
+    ("checkpoint::what_does_not_run_cannot_be_checkpointed", "CRIU is asked all the same"),
+    ("checkpoint::without_criu_the_error_says_so", "libcriu's own words"),
+    (
+        "delegation::a_group_that_is_only_read_stays_the_hosts",
+        "the group is the container's, however it is mounted",
+    ),
+    ("delegation::a_writable_group_is_the_containers", "ps does not look into groups below"),
+    (
+        "exec::without_a_mount_namespace_the_root_is_the_containers",
+        "exec without a mount namespace has the host's root",
+    ),
+    ("hooks::fails", "no poststop hooks after a failed create"),
+    (
+        "nested::a_proc_that_the_outer_container_masks",
+        "what cannot be mounted within a container is an error",
+    ),
+    ("nested::what_could_be_bound_is_not_there", "what cannot be mounted within a container is an error"),
+    (
+        "nested::what_is_of_the_callers_namespaces_is_bound",
+        "what cannot be mounted within a container is an error",
+    ),
+    (
+        "pause::a_created_container_can_be_paused_and_not_started_meanwhile",
+        "a created container that is paused is called created",
+    ),
+    ("pause::ps_looks_into_nested_groups", "ps does not look into groups below"),
+    ("sched::a_deadline_process", "EBUSY, since it resets the affinity"),
+    ("sched::bad_schedulers_are_refused", "a deadline without a period, and the like, is taken"),
+    (
+        "systemd::a_failed_unit_of_the_same_name_makes_way",
+        "properties of systemd in microseconds by their D-Bus names are refused",
+    ),
+    ("systemd::a_user_with_a_session", "update takes bytes alone, no 96m"),
+    ("systemd::an_update_keeps_files_and_properties_in_step", "update takes bytes alone, no 96m"),
+    ("systemd::exec_goes_into_the_scope", "the container is in a group below the scope's"),
+    (
+        "systemd::limits_are_files_and_properties_and_no_reload_changes_them",
+        "the older formula for cpu.shares",
+    ),
+    ("systemd::root_of_a_users_own_namespace_as_under_podman", "exec stays outside of the unit"),
+    ("systemd::slices_and_names", "the container is in a group below the scope's"),
+    ("update::a_stopped_container_has_no_limits_to_change", "an update of the dead is no error"),
+    ("update::every_flag_reaches_its_file", "update takes bytes alone, no 64m"),
+    ("update::resources_come_from_a_file_or_standard_input", "a bad file of resources is taken"),
+    ("volumes::links_themselves", "a link's target must exist"),
 ];
 
 const RUNC: &[(&str, &str)] = &[
