@@ -59,22 +59,33 @@ impl Claim {
             .unwrap_or_default()
     }
 
-    /// The groups as they were made: what a `delete --force` needs, should this process die.
-    pub(crate) fn made(&mut self, cgroup: &cgroup::Record) -> Result<()> {
-        let container = self.container.as_mut().expect("a claim has its container until it is kept");
-        container.record.cgroup = cgroup.clone();
-        Ok(container.save_copy()?)
+    /// The groups as they were made.
+    pub(crate) fn has_groups(&mut self, cgroup: &cgroup::Record) {
+        self.record().cgroup = cgroup.clone();
     }
 
-    pub(crate) fn created(&mut self, init: Pid, cgroup: cgroup::Record) -> Result<()> {
-        let container = self.container.as_mut().expect("a claim has its container until it is kept");
-        let record = &mut container.record;
-        record.init = Process::of(init.as_raw_nonzero().get());
+    /// Puts on disk what a `delete --force` needs, should this process die.
+    pub(crate) fn save_copy(&self) -> Result<()> {
+        Ok(self.container().save_copy()?)
+    }
+
+    /// The container's first process. It lives, or waits for its parent.
+    pub(crate) fn has_init(&mut self, init: Pid) {
+        self.record().init = Process::of(init.as_raw_nonzero().get());
+    }
+
+    pub(crate) fn created(&mut self, cgroup: cgroup::Record) -> Result<()> {
+        let record = self.record();
         record.cgroup = cgroup;
         record.phase = Phase::Created;
+        let container = self.container();
         container.save()?;
         // Without groups the copy has nothing else that tells what there is to end.
         if container.record.cgroup.groups.is_empty() { Ok(container.save_copy()?) } else { Ok(()) }
+    }
+
+    fn record(&mut self) -> &mut Record {
+        &mut self.container.as_mut().expect("a claim has its container until it is kept").record
     }
 
     pub(crate) fn keep(mut self) -> Container {

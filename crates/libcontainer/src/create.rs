@@ -162,11 +162,8 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         notify::make_dir(&source.path)?;
         opened.push(sources::open(&plan, source)?);
     }
-    if let Some(filter) = &plan.seccomp {
-        claim.container().write_file(SECCOMP, &seccomp::to_bytes(&filter.program))?;
-    }
     let mut group = claim.groups().make(&plan.limits)?;
-    claim.made(group.record())?;
+    claim.has_groups(group.record());
     if let Some(rdt) = &plan.rdt {
         claim.classify(rdt)?;
     }
@@ -220,6 +217,8 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
             group: &mut group,
             hook_output: &hook_output,
         };
+        // While init comes up, and before it does more than wait.
+        claim.save_copy()?;
         parent.prepare(rootless)?;
         if let Some(class) = &claim.container().record.rdt {
             class.join(child.get().pid.as_raw_nonzero().get())?;
@@ -229,18 +228,25 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         }
         if let Some(scope) = &plan.scope {
             parent.group.enter(scope, child.get().pid, &plan.limits)?;
-            claim.made(parent.group.record())?;
+            claim.has_groups(parent.group.record());
+            claim.save_copy()?;
         }
         parent.group.limit_late(&plan.limits)?;
         if let Some(owner) = plan.cgroup_owner {
             parent.group.delegate(owner)?;
         }
         parent.go()?;
+        // While init mounts: what takes time and nobody waits for yet.
         parent.group.load_rules(&plan.limits)?;
+        drop(parent.group.take_joins());
+        if let Some(filter) = &plan.seccomp {
+            claim.container().write_file(SECCOMP, &seccomp::to_bytes(&filter.program))?;
+        }
+        claim.has_init(child.get().pid);
         parent.converse(&claim, terminal)?
     };
     sched::schedule(child.get().pid, &plan.scheduling)?;
-    claim.created(child.get().pid, group.commit())?;
+    claim.created(group.commit())?;
     for socket in request.pidfd_socket.iter().chain(&plan.annotations.pidfd_receiver) {
         console::send_pidfd(socket, child.get().pidfd.as_fd(), "standard")?;
     }
@@ -314,7 +320,7 @@ fn cgroup_dirs(record: &cgroup::Record) -> Vec<CgroupDir> {
         .map(|group| {
             let name = group.root.rsplit('/').next().unwrap_or_default().to_owned();
             let links = links.iter().find(|m| m.name == name).map_or_else(Vec::new, |m| m.links.clone());
-            CgroupDir { name, group: group.dir().into(), options: group.controllers.clone(), links }
+            CgroupDir { name, group: group.dir().into(), links }
         })
         .collect()
 }

@@ -269,9 +269,7 @@ impl Init<'_> {
     fn mount(&mut self, mount: &Mount, root: BorrowedFd<'_>) -> Result<(), Fault> {
         match &mount.what {
             What::Filesystem { .. } => mount::filesystem(root, mount, &self.cgroup_dirs),
-            What::CgroupTree { namespaced } => {
-                mount::cgroup_tree(root, mount, &self.cgroup_dirs, *namespaced)
-            }
+            What::CgroupTree { .. } => mount::cgroup_tree(root, mount, &self.cgroup_dirs),
             What::Remount { flags, values } => mount::remount(root, mount, flags, values),
             What::Bind { source, recursive, links, opener, index, .. } => {
                 let given = self.sources.get_mut(*index).and_then(Option::take);

@@ -124,7 +124,8 @@ fn bring_up(context: &Context, request: &RestoreRequest, terminal: Terminal) -> 
         claim.container().write_file(SECCOMP, &seccomp::to_bytes(&filter.program))?;
     }
     let mut group = claim.groups().make(&plan.limits)?;
-    claim.made(group.record())?;
+    claim.has_groups(group.record());
+    claim.save_copy()?;
     if let Some(rdt) = &plan.rdt {
         claim.classify(rdt)?;
     }
@@ -138,7 +139,8 @@ fn bring_up(context: &Context, request: &RestoreRequest, terminal: Terminal) -> 
     }
     if let Some(scope) = &plan.scope {
         group.enter(scope, worker.child().pid, &plan.limits)?;
-        claim.made(group.record())?;
+        claim.has_groups(group.record());
+        claim.save_copy()?;
     }
     let mut options = options(request, &directories, &claim, &plan, &joined)?;
     options.inherit_fd.extend(streams);
@@ -178,7 +180,8 @@ fn bring_up(context: &Context, request: &RestoreRequest, terminal: Terminal) -> 
     if namespace::differs(pid, Namespace::Time) {
         claim.has(Namespace::Time);
     }
-    claim.created(pid, group.commit())?;
+    claim.has_init(pid);
+    claim.created(group.commit())?;
     for socket in create.pidfd_socket.iter().chain(&plan.annotations.pidfd_receiver) {
         console::send_pidfd(socket, init.get().pidfd.as_fd(), "standard")?;
     }

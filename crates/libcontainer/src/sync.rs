@@ -6,10 +6,10 @@
 //!        P                                    I
 //!        | ------------ Source+fds ---------> |  as many as there are sources that P opens below I
 //!        | --------------- Go --------------> |  maps, groups and limits are in place
-//!        |  loads the device rules            |  mounts, devices
+//!        |  loads v2's device rules           |  mounts, devices
 //!        | <--------- Console+fd ------------ |  only with a terminal
 //!        | <------------ Mounted ------------ |
-//!        |  device rules in force             |
+//!        |  and puts them in force            |
 //!        |  prestart, createRuntime hooks     |
 //!        | --------------- Go --------------> |
 //!        |                                    |  createContainer hooks, pivot_root, …

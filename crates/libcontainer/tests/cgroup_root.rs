@@ -323,6 +323,7 @@ fn device_rules_hold_and_are_replaced() {
     };
     let limits = plan(&layout, "{}");
     let mut made = record(&layout, &format!("/{}", name())).make(&limits).unwrap();
+    made.limit_late(&limits).unwrap();
     made.rule_devices(&limits).unwrap();
     let ours = made.commit();
     let open = |node: &str| Shell::start(&ours, &format!("exec 2>&-; exec 3< {node}")).status();

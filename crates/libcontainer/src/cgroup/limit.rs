@@ -236,16 +236,24 @@ fn unprivileged(fault: &Fault) -> bool {
     allowed
 }
 
-/// Puts the device rules into force; as a program, what [`load`] gave.
-pub(super) fn devices(writer: &mut Writer<'_>, limits: &Limits, program: Option<OwnedFd>) -> Result<()> {
-    // Without a group of its own, which only an ordinary user is allowed, nothing can be ruled.
-    let ruled = match &limits.devices {
+/// Puts the device rules into force where they are lines, on v1.
+pub(super) fn rule_by_lines(writer: &mut Writer<'_>, limits: &Limits) -> Result<()> {
+    match &limits.devices {
+        // Without a group of its own, which only an ordinary user is allowed, nothing can be ruled.
         Devices::Lines(lines) if !writer.record.groups.is_empty() => {
-            lines.iter().try_for_each(|line| device_line(writer, line))
+            ruled(lines.iter().try_for_each(|line| device_line(writer, line)))
         }
-        _ => program.map_or(Ok(()), |program| attach(writer, &program)),
-    };
-    match ruled {
+        _ => Ok(()),
+    }
+}
+
+/// Puts what [`load`] gave into force.
+pub(super) fn rule_by_program(writer: &Writer<'_>, program: &OwnedFd) -> Result<()> {
+    ruled(attach(writer, program))
+}
+
+fn ruled(result: Result<(), Fault>) -> Result<()> {
+    match result {
         Err(fault) if unprivileged(&fault) => Ok(()),
         other => other.map_err(|fault| Error::from(fault).within(devices::PROPERTY)),
     }

@@ -120,26 +120,31 @@ impl Made {
         Writer::new(&self.record, &self.dirs, limits).put(limits.writes.iter().filter(|write| !write.late))
     }
 
-    /// After clone3: the limits that could have hindered it. Before the container does anything.
+    /// After clone3, while init comes up: the limits that could have hindered it, and v1's device
+    /// rules. Before it does anything.
     pub fn limit_late(&self, limits: &Limits) -> Result<()> {
-        Writer::new(&self.record, &self.dirs, limits).put(limits.writes.iter().filter(|write| write.late))
+        let mut writer = Writer::new(&self.record, &self.dirs, limits);
+        writer.put(limits.writes.iter().filter(|write| write.late))?;
+        limit::rule_by_lines(&mut writer, limits)
     }
 
-    /// While init is busy with its mounts: has the kernel check and translate the device rules, which
+    /// While init is busy with its mounts: has the kernel check and translate v2's device rules, which
     /// takes about as long.
     pub fn load_rules(&mut self, limits: &Limits) -> Result<()> {
         self.rules = limit::load(&self.record, limits)?;
         Ok(())
     }
 
-    /// When init has made its nodes, and before the container, or a hook, runs any code of its own.
+    /// When init has made its nodes, and before the container, or a hook, runs any code of its own:
+    /// v2's device rules.
     pub fn rule_devices(&mut self, limits: &Limits) -> Result<()> {
-        let program = match self.rules.take() {
-            None => limit::load(&self.record, limits)?,
-            loaded => loaded,
-        };
-        let mut writer = Writer::new(&self.record, &self.dirs, limits);
-        limit::devices(&mut writer, limits, program)
+        if self.rules.is_none() {
+            self.load_rules(limits)?;
+        }
+        match self.rules.take() {
+            Some(program) => limit::rule_by_program(&Writer::new(&self.record, &self.dirs, limits), &program),
+            None => Ok(()),
+        }
     }
 
     /// Why clone3 with [`Made::into_cgroup`] failed, where the group is the reason.

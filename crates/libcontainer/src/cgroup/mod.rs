@@ -7,10 +7,10 @@
 //! Record::new         the directories that will be made; goes to disk before any of them is
 //! Record::make        makes them, writes the limits that are not late      -> Made
 //!   clone3            INTO_CGROUP Made::into_cgroup; on v1 the child writes 0 to Made::joins
-//! Made::limit_late    pids.max and memory.max
+//! Made::limit_late    pids.max and memory.max, v1's device rules
 //! Made::delegate      the group becomes the container's user's, where it is mounted to be written
-//! Made::load_rules    the device program, while init mounts
-//! Made::rule_devices  the device rules hold
+//! Made::load_rules    v2's device program, while init mounts
+//! Made::rule_devices  it holds
 //! Made::commit        the Record as it stands, for state.json; dropped without it, all goes away
 //! Record::open        exec;  freeze, thaw, kill, procs, stats, watch, remove: the rest of its life
 //! ```

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A mount of type cgroup on a v1 host.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, statat, symlinkat};
@@ -21,20 +21,13 @@ pub struct CgroupDir {
     pub name: String,
     /// The container's group on the host.
     pub group: std::path::PathBuf,
-    /// fsopen data for a mount of the hierarchy itself; empty for the v2 tree.
-    pub options: Vec<String>,
     /// Names that link here: `cpu` -> `cpu,cpuacct`.
     pub links: Vec<String>,
 }
 
-/// The tree of a v1 host: a tmpfs, and in it each hierarchy, showing the container's own group:
-/// by a bind of it, or, where a new cgroup namespace makes it the root, by a mount of the hierarchy.
-pub fn cgroup_tree(
-    root: BorrowedFd<'_>,
-    mount: &Mount,
-    dirs: &[CgroupDir],
-    namespaced: bool,
-) -> Result<(), Fault> {
+/// The tree of a v1 host: a tmpfs, and in it each hierarchy, showing the container's own group by a
+/// bind of it. In a cgroup namespace that is what a mount of the hierarchy would show, for half the time.
+pub fn cgroup_tree(root: BorrowedFd<'_>, mount: &Mount, dirs: &[CgroupDir]) -> Result<(), Fault> {
     let values = [("mode".to_owned(), "755".to_owned())];
     let own =
         Flags { set: mount.attr.set & !u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()), ..mount.attr };
@@ -46,15 +39,8 @@ pub fn cgroup_tree(
         mkdirat(&tmpfs, &dir.name, Mode::from_raw_mode(0o755)).call(|| format!("mkdirat({:?})", at()))?;
         let place = path::open_without_links(tmpfs.as_fd(), Path::new(&dir.name), OFlags::PATH)
             .call(|| format!("openat2({:?})", at()))?;
-        let tree = match namespaced {
-            true if dir.options.is_empty() => new_filesystem("cgroup2", "cgroup", &[], &[], mount.attr)?,
-            true => hierarchy(dir, mount.attr)?,
-            false => {
-                let tree = open_tree(&dir.group, false, Links::Followed)?;
-                change(tree.as_fd(), mount.attr, mount.recursive, &[])?;
-                tree
-            }
-        };
+        let tree = open_tree(&dir.group, false, Links::Followed)?;
+        change(tree.as_fd(), mount.attr, mount.recursive, &[])?;
         attach(tree.as_fd(), place.as_fd(), Path::new(&at()))?;
         for link in &dir.links {
             if statat(&tmpfs, link, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|e| e == Errno::NOENT) {
@@ -63,17 +49,4 @@ pub fn cgroup_tree(
         }
     }
     change(tmpfs.as_fd(), Flags { set: mount.attr.set, clear: 0 }, Flags::default(), &mount.propagation)
-}
-
-/// A v1 hierarchy by its controllers or its name: `memory`, `name=systemd`.
-fn hierarchy(dir: &CgroupDir, attr: Flags) -> Result<OwnedFd, Fault> {
-    let mut flags = Vec::new();
-    let mut values = Vec::new();
-    for option in &dir.options {
-        match option.split_once('=') {
-            Some((key, value)) => values.push((key.to_owned(), value.to_owned())),
-            None => flags.push(option.clone()),
-        }
-    }
-    new_filesystem("cgroup", "cgroup", &flags, &values, attr)
 }
