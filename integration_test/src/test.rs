@@ -132,9 +132,15 @@ fn built(name: &str) -> PathBuf {
 impl Test {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let id = format!("itest-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(&id);
-        fs::create_dir(&dir).expect("the temporary directory is writable");
+        // What a killed test left may have the name that this one would get: process ids come again.
+        let (id, dir) = loop {
+            let id = format!("itest-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let dir = std::env::temp_dir().join(&id);
+            match fs::create_dir(&dir) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => break made.map(|()| (id, dir)).expect("the temporary directory is writable"),
+            }
+        };
         let runtime = std::env::var_os("RUNTIME").map_or_else(|| built("soute"), PathBuf::from);
         assert!(runtime.exists(), "no runtime at {}: build soute, or set RUNTIME", runtime.display());
         let mut test = Self {
