@@ -133,7 +133,7 @@ impl Store {
                 _ => damaged(fault.into(), id),
             })?,
         };
-        let record = parse(&text).map_err(|e| damaged(e.within(path.display().to_string()), id))?;
+        let record = parse(&text, id).map_err(|e| damaged(e.within(path.display().to_string()), id))?;
         Ok(Container { dir, record })
     }
 
@@ -148,7 +148,7 @@ impl Store {
     pub fn load_copy(&self, id: &str) -> Option<Container> {
         let dir = self.dir(id);
         let text = fs::read(dir.join(COPY)).ok()?;
-        parse(&text).ok().map(|record| Container { dir, record })
+        parse(&text, id).ok().map(|record| Container { dir, record })
     }
 
     /// Whether there is a directory of this id, readable or not.
@@ -183,7 +183,8 @@ impl Store {
     }
 }
 
-fn parse(text: &[u8]) -> Result<Record> {
+/// Reads a record, which must be that of this container: by its id hooks and `list` name it.
+fn parse(text: &[u8], id: &str) -> Result<Record> {
     #[derive(Deserialize)]
     struct Head {
         format: u32,
@@ -197,6 +198,9 @@ fn parse(text: &[u8]) -> Result<Record> {
     };
     match serde_json::from_slice::<Record>(text) {
         Ok(record) if record.format > FORMAT => newer(record.format),
+        Ok(record) if record.id != id => {
+            Err(Error::new(Kind::Failed, format!("this is the state of container {:?}", record.id)))
+        }
         Ok(record) => Ok(record),
         Err(e) => match serde_json::from_slice::<Head>(text) {
             Ok(head) if head.format > FORMAT => newer(head.format),
@@ -250,9 +254,16 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_from_a_damaged_file() {
-        let says = |text: &str| parse(text.as_bytes()).unwrap_err().message();
+        let says = |text: &str| parse(text.as_bytes(), "web").unwrap_err().message();
         assert!(says("{\"format\": 99}").contains("newer soute"));
         assert!(says("{\"format\": 1}").contains("missing field"));
         assert!(says("nonsense").contains("expected"));
+    }
+
+    #[test]
+    fn the_state_of_another_container_is_refused() {
+        let text = serde_json::to_vec(&Record::new("web").unwrap()).unwrap();
+        assert_eq!(parse(&text, "web").unwrap().id, "web");
+        assert_eq!(parse(&text, "8web").unwrap_err().message(), "this is the state of container \"web\"");
     }
 }
