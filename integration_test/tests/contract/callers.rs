@@ -92,7 +92,7 @@ fn containerd() {
             c(Running, "exec --process {process} --pidfd-socket {pidfd} --detach --pid-file {bundle}/e.pid {id}")
                 .ours("has no --pidfd-socket")
                 .sees([Pidfd, PidFile("{bundle}/e.pid", false)]),
-            c(Running, "update --resources=- {id}").stdin("{resources}").sees([Silence, That(limited)]),
+            c(Running, "update --resources=- {id}").stdin("{resources}").differs(Flavor::Runc, "update passes over huge pages").sees([Silence, That(limited)]),
             c(Absent, "features").differs(Flavor::Crun, "1.8 has no features").sees([That(crate::features::what_cri_reads)]),
             row("containerd", Absent, "--version").sees([That(crate::features::version)]),
         ],
@@ -145,7 +145,9 @@ fn podman() {
             p(Absent, "delete --force {id}").sees([Status("absent")]),
             p(Running, "kill {id} 15").sees([Silence, Status("stopped")]),
             p(Running, "kill --all {id} 9").sees([Silence, Status("stopped")]),
-            p(Running, "update --resources={resources} {id}").sees([Silence, That(limited)]),
+            p(Running, "update --resources={resources} {id}")
+                .differs(Flavor::Runc, "update passes over huge pages")
+                .sees([Silence, That(limited)]),
             // It says so itself where a runtime flag is wrong, and looks for the flag's name.
             row("podman", Absent, "--invalidflag --root {root} delete --force {id}")
                 .fails()
@@ -223,7 +225,10 @@ fn cri_o() {
             c(Running, "kill {id} 15").sees([Silence, Status("stopped")]),
             c(Running, "kill -a {id} 9").sees([Silence, Status("stopped")]),
             c(Stopped, "kill {id} 15").fails().sees([Says(&["container not running"])]),
-            c(Running, "update --resources - {id}").stdin("{resources}").sees([That(limited)]),
+            c(Running, "update --resources - {id}")
+                .stdin("{resources}")
+                .differs(Flavor::Runc, "update passes over huge pages")
+                .sees([That(limited)]),
             c(Running, "exec --process {short} {id}").exits(3),
             row("CRI-O", Running, "--root={root} state {id}").sees([Json("/status", "running")]),
             c(Absent, "features")
