@@ -194,7 +194,8 @@ impl Record {
         let ours = group.is_ours()?;
         // One whose start did not come to us ends with its init. If that was dead before it was moved
         // there, systemd waits for ever for the end of nobody.
-        let forsaken = !ours && is_empty(group);
+        // A record that knows its group's inode has nothing to do with another of that name.
+        let forsaken = !ours && group.inode.is_none() && is_empty(group);
         if !ours && !forsaken && group.exists() {
             // A stranger's by now.
             return Ok(());
