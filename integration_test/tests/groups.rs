@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -134,6 +135,47 @@ fn below_a_threaded_group_no_container_is_made() {
         fs::remove_dir(&top).unwrap();
         fs::remove_dir(top.parent().unwrap()).unwrap();
         assert!(says.contains("a group above is threaded") && gone, "{says}");
+    });
+}
+
+#[test]
+fn an_empty_group_that_is_not_ours_stays() {
+    container_test(|t| {
+        integration_test::cgroupfs_only!();
+        if Host::here() == Host::V1 || t.flavor() != Flavor::Soute {
+            skip!("marks and threaded groups are v2's, and others use what they find");
+        }
+        let refused = |what: &str, group: &str, words: &str| {
+            let dir = Host::V2.cgroup("", group);
+            let before = fs::metadata(&dir).unwrap().ino();
+            let says = t.create(&t.bundle().set("/linux/cgroupsPath", group)).fails();
+            let after = fs::metadata(&dir).map(|m| m.ino()).ok();
+            fs::remove_dir(&dir).unwrap();
+            assert!(
+                says.contains("container's cgroup is not its own") && says.contains(words),
+                "{what}: {says}"
+            );
+            assert_eq!(after, Some(before), "{what}");
+            assert_eq!(t.left_behind(), [""; 0], "{what}");
+        };
+        let make = |name: &str| {
+            let path = format!("/{}-{name}", t.id());
+            fs::create_dir(Host::V2.cgroup("", &path)).unwrap();
+            path
+        };
+        for mark in ["trusted.invocation_id", "user.invocation_id"] {
+            let group = make("unit");
+            let dir = Host::V2.cgroup("", &group);
+            rustix::fs::setxattr(&dir, mark, b"0123456789abcdef", rustix::fs::XattrFlags::CREATE).unwrap();
+            refused(mark, &group, "unit of systemd");
+        }
+        let group = make("threads");
+        fs::write(Host::V2.cgroup("", &group).join("cgroup.type"), "threaded").unwrap();
+        refused("threaded", &group, "threads");
+        // Any other that is empty makes room: what somebody limited there would hold for us.
+        let group = make("free");
+        t.run(&t.bundle().set("/linux/cgroupsPath", group.as_str()).asks(&["pid"])).ok();
+        assert!(!Host::V2.cgroup("", &group).exists());
     });
 }
 

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, XattrFlags, mkdir, rmdir, setxattr};
+use rustix::fs::{CWD, Mode, XattrFlags, getxattr, mkdir, rmdir, setxattr};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -19,6 +19,8 @@ use crate::plan::systemd::Scope;
 /// Matched by callers.
 const FROZEN: &str = "container's cgroup unexpectedly frozen";
 const ROOTLESS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+/// What systemd marks the groups of its units with, those too that are empty for the moment.
+const UNIT: [&str; 2] = ["trusted.invocation_id", "user.invocation_id"];
 const APPLY: &str = "unable to apply cgroup configuration";
 
 /// The groups of a container that is being made. Dropped without [`Made::commit`], it
@@ -341,6 +343,19 @@ impl Group {
             return Err(Error::from(
                 Fault::new(format!("{FROZEN}: {path:?}")).hint("thaw or remove it first"),
             ));
+        }
+        if let Some(mark) = UNIT.iter().find(|mark| getxattr(&path, **mark, &mut [0; 64]).is_ok()) {
+            let says = format!("container's cgroup is not its own: {path:?} is a unit of systemd's ({mark})");
+            return Err(refuse(says));
+        }
+        // Somebody has said so: a group is made as `domain`, or as `domain invalid` below one like that.
+        let kind = file::read(dir.as_fd(), "cgroup.type").unwrap_or_default();
+        if matches!(kind.trim(), "threaded" | "domain threaded") {
+            let says = format!(
+                "container's cgroup is not its own: {path:?} is for threads (cgroup.type: {})",
+                kind.trim()
+            );
+            return Err(refuse(says));
         }
         Ok(())
     }
