@@ -189,6 +189,11 @@ pub fn all() -> Vec<Case> {
         Case::default("default-v1", Cgroups::V1),
         Case::default("default-v2", Cgroups::V2),
         binds(user_namespace(Case::small("user-namespace"))),
+        // Its server is looked for in the network of whoever mounts it.
+        Case::small("network-filesystem").with(
+            "/mounts/-",
+            json!({ "destination": "/srv", "type": "nfs", "source": "server:/srv", "options": ["vers=4"] }),
+        ),
         Case::new("ordinary-user", rootless(), Cgroups::V2)
             .with("/mounts/-", bind("/home/me/data", "/data", &["rbind"]))
             .on(host(1000, Cgroups::V2)),

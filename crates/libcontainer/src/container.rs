@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
@@ -309,18 +308,16 @@ impl Container {
     /// Writes a file of the container's directory, whole or not at all.
     pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
         let (path, draft) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
-        let mut file = File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&draft)
-            .call(|| format!("open({draft:?})"))?;
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(&draft, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = File::from(file.call(|| format!("open({draft:?})"))?);
         file.write_all(bytes).call(|| format!("write({draft:?})"))?;
         file.sync_all().call(|| format!("fsync({draft:?})"))?;
         fs::rename(&draft, &path).call(|| format!("rename({path:?})"))?;
-        let dir = File::open(&self.dir).call(|| format!("open({:?})", self.dir))?;
-        dir.sync_all().call(|| format!("fsync({:?})", self.dir))
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir =
+            rustix::fs::open(&self.dir, flags, Mode::empty()).call(|| format!("open({:?})", self.dir))?;
+        rustix::fs::fsync(dir).call(|| format!("fsync({:?})", self.dir))
     }
 
     /// Reads a file that [`Container::write_file`] wrote; `None` if it did not.

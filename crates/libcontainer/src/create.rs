@@ -14,6 +14,7 @@
 //! Whatever fails on the way, what was made is taken back: [`Claim`] and the cgroup's guard do it
 //! when they are dropped, and init dies with its parent.
 
+use std::iter;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ use rustix::io::Errno;
 
 use crate::act::hooks::{Given, Output};
 use crate::act::mount::CgroupDir;
-use crate::act::namespace::{self, Joined};
+use crate::act::namespace::{self, Joined, Visit};
 use crate::act::spawn::{Birth, Born, Child, spawn};
 use crate::act::{console, hooks, idmap, network, notify, pidfile, procfs, sched};
 use crate::bundle::Bundle;
@@ -172,8 +173,10 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     }
     let (channel, theirs) = Channel::pair().call(|| "socketpair")?;
     let sent = Sent::of(&plan);
+    // None: there would be no way back from it, so init is born in it.
+    let outside = if plan.network_beside { Visit::from(iter::once(Namespace::Network))? } else { None };
     let birth = Birth {
-        new: clone_flags(&plan),
+        new: clone_flags(&plan, outside.is_some()),
         joined: &joined,
         inside: None,
         time: plan.visit_time.then_some(plan.namespaces.time_offsets.as_slice()),
@@ -183,6 +186,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         match spawn(&birth).map_err(|fault| fault.errno.and_then(|e| group.refusal(e)).unwrap_or(fault))? {
             Born::Init => {
                 drop((channel, joined));
+                let network_comes = outside.map(Visit::stay).is_some();
                 // The lock is the parent's: init would hold it for the container's whole life.
                 claim.lock = None;
                 let tasks = group.take_joins();
@@ -194,6 +198,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
                     tasks,
                     sent,
                     sources: std::mem::take(&mut opened),
+                    network_comes,
                     cgroup_dirs: cgroup_dirs(&record.cgroup),
                     target: None,
                     image: None,
@@ -217,8 +222,6 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
             group: &mut group,
             hook_output: &hook_output,
         };
-        // While init comes up, and before it does more than wait.
-        claim.save_copy()?;
         parent.prepare(rootless)?;
         if let Some(class) = &claim.container().record.rdt {
             class.join(child.get().pid.as_raw_nonzero().get())?;
@@ -237,6 +240,10 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         }
         parent.go()?;
         // While init mounts: what takes time and nobody waits for yet.
+        if let Some(outside) = outside {
+            parent.make_network(outside)?;
+        }
+        claim.save_copy()?;
         parent.group.load_rules(&plan.limits)?;
         drop(parent.group.take_joins());
         if let Some(filter) = &plan.seccomp {
@@ -255,6 +262,8 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     }
     // The last word: now init outlives this process, and the container is there to stay.
     channel.send(&Message::Go).call(|| "write to init")?;
+    // To free them piece by piece would take longer than all that is left to do.
+    std::mem::forget((bundle, plan));
     Ok(Created { container: claim.keep(), child: child.keep(), console })
 }
 
@@ -287,14 +296,16 @@ pub(crate) fn record(bundle: &Bundle, host: &Host, plan: &Plan, request: &Create
     Ok(record)
 }
 
-/// What clone3 makes; a cgroup or time namespace may have to come about elsewhere.
-fn clone_flags(plan: &Plan) -> u64 {
+/// What clone3 makes; a cgroup or time namespace may have to come about elsewhere, and one of the
+/// network is better made `beside`.
+fn clone_flags(plan: &Plan, beside: bool) -> u64 {
     plan.namespaces
         .new
         .iter()
         .filter(|kind| match kind {
             Namespace::Cgroup => plan.clone_cgroup,
             Namespace::Time => false,
+            Namespace::Network => !beside,
             _ => true,
         })
         .fold(0, |flags, kind| flags | kind.flag())
@@ -396,8 +407,19 @@ impl Parent<'_> {
         }
     }
 
+    /// The new network namespace. What init mounts meanwhile does not ask for it.
+    fn make_network(&self, outside: Visit) -> Result<()> {
+        let network =
+            network::new_namespace(outside).map_err(|fault| Error::from(fault).within("linux.namespaces"))?;
+        self.said(self.channel.send_with(&Message::Network, &[network.as_fd()]))
+    }
+
     fn go(&self) -> Result<()> {
-        match self.channel.send(&Message::Go) {
+        self.said(self.channel.send(&Message::Go))
+    }
+
+    fn said(&self, sent: Result<(), Errno>) -> Result<()> {
+        match sent {
             Err(Errno::PIPE | Errno::CONNRESET) => self.dead(),
             // Init lives and waits for this word: to wait for its own would last for ever.
             other => Ok(other.call(|| "write to init")?),

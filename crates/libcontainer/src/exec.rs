@@ -145,6 +145,7 @@ fn go(context: &Context, request: &ExecRequest) -> Result<i32> {
                 sources: Vec::new(),
                 sent: Sent::default(),
                 cgroup_dirs: Vec::new(),
+                network_comes: false,
                 target: Some(target.as_fd()),
                 image: root,
                 args: &plan.payload.args,

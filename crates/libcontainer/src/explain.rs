@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::plan::annotations::HookOutput;
 use crate::plan::cgroup::Place;
 use crate::plan::mounts::{Opener, What};
-use crate::plan::namespaces::{Kind, Namespaces, Range};
+use crate::plan::namespaces::{Kind, Range};
 use crate::plan::notify::ORIGIN as NOTIFY;
 use crate::plan::resources::Devices;
 use crate::plan::sched::Scheduling;
@@ -47,7 +47,7 @@ pub fn text(plan: &Plan, config: &str) -> String {
     out.wrapped(&format!("container {:?}, from {config}", plan.id), 2);
     parent_before(plan, &mut out);
     out.heading("clone3: init is born and waits");
-    out.line("linux.namespaces", &born_in(&plan.namespaces, plan.clone_cgroup));
+    out.line("linux.namespaces", &born_in(plan));
     parent_after(plan, &mut out);
     init(plan, &mut out);
     if !plan.poststop.is_empty() {
@@ -115,13 +115,14 @@ fn writes(plan: &Plan, late: bool, out: &mut Out) {
     }
 }
 
-fn born_in(namespaces: &Namespaces, clone_cgroup: bool) -> String {
+fn born_in(plan: &Plan) -> String {
     let here = |kind: &&Kind| match kind {
-        Kind::Cgroup => clone_cgroup,
+        Kind::Cgroup => plan.clone_cgroup,
         Kind::Time => false,
+        Kind::Network => !plan.network_beside,
         _ => true,
     };
-    let made: Vec<&str> = namespaces.new.iter().filter(here).map(|kind| kind.name()).collect();
+    let made: Vec<&str> = plan.namespaces.new.iter().filter(here).map(|kind| kind.name()).collect();
     match made.is_empty() {
         true => "makes no new namespace".to_owned(),
         false => format!("new namespaces: {}", made.join(" ")),
@@ -178,6 +179,9 @@ fn parent_after(plan: &Plan, out: &mut Out) {
         out.line("linux.intelRdt", "put init into its class of service");
     }
     out.line("default", "tell init to go on");
+    if plan.network_beside {
+        out.line("linux.namespaces", "make the network namespace while init mounts");
+    }
 }
 
 /// The steps, with a heading wherever something changes for good.

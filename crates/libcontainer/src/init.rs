@@ -42,6 +42,8 @@ pub struct Init<'a> {
     pub sources: Vec<Option<OwnedFd>>,
     /// What the parent sends before its first Go.
     pub sent: Sent,
+    /// The parent sends the network namespace; else this process is born in it.
+    pub network_comes: bool,
     /// What a cgroup mount on a v1 host shows.
     pub cgroup_dirs: Vec<CgroupDir>,
     /// `exec`: the container's process, whose namespaces are entered.
@@ -156,7 +158,8 @@ impl Init<'_> {
             Action::SetDomainname { name } => {
                 sys::setdomainname(name.as_bytes()).call(|| format!("setdomainname({name:?})"))
             }
-            Action::LoopbackUp => network::loopback_up(),
+            Action::EnterNetwork if self.network_comes => self.enter_network(),
+            Action::EnterNetwork => network::loopback_up(),
             Action::SetPropagation { propagation } => {
                 rootfs::set_propagation(propagation.flag, propagation.recursive)
             }
@@ -264,6 +267,15 @@ impl Init<'_> {
         }
         found.root = Some(path::open_host("/".as_ref(), OFlags::PATH).call(|| "open(\"/\")")?);
         Ok(())
+    }
+
+    fn enter_network(&self) -> Result<(), Fault> {
+        match self.channel.recv().call(|| "recvmsg from the parent")? {
+            Some((Message::Network, fds)) => fds.iter().try_for_each(|fd| {
+                sys::setns(fd.as_fd(), Kind::Network.flag()).call(|| "setns(the new network namespace)")
+            }),
+            _ => sys::exit_now(1),
+        }
     }
 
     fn mount(&mut self, mount: &Mount, root: BorrowedFd<'_>) -> Result<(), Fault> {

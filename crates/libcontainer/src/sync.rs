@@ -6,6 +6,7 @@
 //!        P                                    I
 //!        | ------------ Source+fds ---------> |  as many as there are sources that P opens below I
 //!        | --------------- Go --------------> |  maps, groups and limits are in place
+//!        | ---------- Network+fd -----------> |  only where P makes it: while I mounts
 //!        |  loads v2's device rules           |  mounts, devices
 //!        | <--------- Console+fd ------------ |  only with a terminal
 //!        | <------------ Mounted ------------ |
@@ -47,6 +48,8 @@ pub enum Message {
     Go,
     /// P: descriptors of bind mount sources, in the plan's order.
     Source,
+    /// P: the new network namespace, as descriptor.
+    Network,
     /// I: the mounts are made.
     Mounted,
     /// I: the terminal's master, as descriptor.
@@ -74,6 +77,7 @@ impl Message {
         match self {
             Self::Go => vec![b'G'],
             Self::Source => vec![b'S'],
+            Self::Network => vec![b'N'],
             Self::Mounted => vec![b'M'],
             Self::Console => vec![b'C'],
             Self::Listener(number) => [b"L".as_slice(), &number.to_le_bytes()].concat(),
@@ -98,6 +102,7 @@ impl Message {
         Some(match tag {
             b'G' => Self::Go,
             b'S' => Self::Source,
+            b'N' => Self::Network,
             b'M' => Self::Mounted,
             b'C' => Self::Console,
             b'L' => Self::Listener(i32::from_le_bytes(rest.try_into().ok()?)),
@@ -204,6 +209,7 @@ mod tests {
         for word in [
             Message::Go,
             Message::Source,
+            Message::Network,
             Message::Mounted,
             Message::Console,
             Message::Listener(7),

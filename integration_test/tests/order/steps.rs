@@ -284,9 +284,11 @@ pub fn parts(text: &str, root: &str) -> Vec<Part> {
     if begins("execve") {
         return vec![call("execve", &["(\"/payload\""])];
     }
-    const UNSEEN: [&str; 8] = [
+    if begins("enter the network namespace") {
+        return vec![Any(vec![call("setns", &["CLONE_NEWNET"])])];
+    }
+    const UNSEEN: [&str; 7] = [
         "join the cgroups: ",
-        "bring the loopback interface up",
         "report \"mounted\" and wait",
         "run ",
         "give standard input, output and error",

@@ -92,6 +92,21 @@ impl Visit {
         Ok(Some(visit))
     }
 
+    /// Back to the caller's own namespaces.
+    pub fn back(mut self) -> Result<(), Fault> {
+        self.step_back()
+    }
+
+    fn step_back(&mut self) -> Result<(), Fault> {
+        for (kind, own) in self.own.drain(..).rev() {
+            setns(own.as_fd(), kind.flag()).call(|| format!("setns(back to the own {})", kind.name()))?;
+        }
+        match self.cwd.take() {
+            Some(cwd) => rustix::process::fchdir(cwd).call(|| "fchdir(back)"),
+            None => Ok(()),
+        }
+    }
+
     /// In the child: the caller's namespaces are not to be gone back to, nor kept open.
     pub fn stay(mut self) {
         self.own.clear();
@@ -101,13 +116,9 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        for (kind, own) in self.own.drain(..).rev() {
-            if let Err(errno) = setns(own.as_fd(), kind.flag()) {
-                tracing::error!("setns back to the own {} namespace: {errno}", kind.name());
-            }
-        }
-        if let Some(cwd) = self.cwd.take() {
-            let _ = rustix::process::fchdir(cwd);
+        // Where something else has failed already: that is what the caller is told.
+        if let Err(fault) = self.step_back() {
+            tracing::error!("{fault}");
         }
     }
 }
@@ -125,6 +136,14 @@ pub fn enter(to: &Joined) -> Result<(), Fault> {
 /// A copy of this mount namespace, in which nothing that is mounted is seen from outside.
 pub fn new_mounts() -> Result<(), Fault> {
     unshare(Kind::Mount.flag()).call(|| "unshare(CLONE_NEWNS)")
+}
+
+/// The way out where the kernel makes no more namespaces.
+pub fn too_many(fault: Fault) -> Fault {
+    match fault.errno {
+        Some(Errno::NOSPC) => fault.hint("too many namespaces: see the files of /proc/sys/user"),
+        _ => fault,
+    }
 }
 
 /// A new time namespace for children, with its offsets written: nobody may be in it yet.

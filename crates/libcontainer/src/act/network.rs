@@ -14,15 +14,19 @@
 //! the kernel gives hardware back to the host, and removes what is virtual.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socket_with};
 
-use super::namespace::{Joined, Visit, enter};
+use super::namespace::{Joined, Visit, enter, too_many};
+use super::path::open_host;
 use super::spawn::Child;
 use crate::error::{Call, Error, Fault, Result};
 use crate::plan::namespaces::{Kind, NetDevice};
+use crate::sys::process::unshare;
 use crate::sys::socket;
 
 /// Brings up the loopback device of the network namespace that this process is in.
@@ -30,6 +34,17 @@ pub fn loopback_up() -> Result<(), Fault> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .call(|| "socket(AF_INET)")?;
     socket::loopback_up(socket.as_fd()).call(|| "ioctl(SIOCSIFFLAGS, lo up)")
+}
+
+/// A new network namespace, its loopback interface up, in which nobody is yet. The caller steps into
+/// it and back.
+pub fn new_namespace(visit: Visit) -> Result<OwnedFd, Fault> {
+    unshare(Kind::Network.flag()).call(|| "unshare(CLONE_NEWNET)").map_err(too_many)?;
+    loopback_up()?;
+    let path = Path::new("/proc/self/ns/net");
+    let fd = open_host(path, OFlags::RDONLY).call(|| format!("open({path:?})"))?;
+    visit.back()?;
+    Ok(fd)
 }
 
 /// Moves the devices into the network namespace of a process. All are looked up, and all names there,

@@ -83,7 +83,11 @@ pub fn spawn(birth: &Birth<'_>) -> Result<Born, Fault> {
             visit.stay();
             Ok(Born::Init)
         }
-        Fork::Parent { pid, pidfd } => Ok(Born::Parent(Child { pid, pidfd })),
+        Fork::Parent { pid, pidfd } => {
+            let child = Child { pid, pidfd };
+            visit.back().inspect_err(|_| child.kill())?;
+            Ok(Born::Parent(child))
+        }
     }
 }
 
@@ -96,11 +100,10 @@ fn clone_hint(fault: Fault) -> Fault {
     match fault.errno {
         Some(Errno::PERM) => fault
             .hint("see kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"),
-        Some(Errno::NOSPC) => fault.hint("too many namespaces: see the files of /proc/sys/user"),
         Some(Errno::AGAIN) => {
             fault.hint("too many processes: see pids.max of the caller's cgroup and RLIMIT_NPROC")
         }
-        _ => fault,
+        _ => namespace::too_many(fault),
     }
 }
 

@@ -116,6 +116,10 @@ pub struct Plan {
     pub clone_cgroup: bool,
     /// The time namespace is made by the parent (else by a step).
     pub visit_time: bool,
+    /// The network namespace is made by the parent while init mounts (else by clone3): it is the
+    /// dearest of all, and the first mounts do not ask for it. Only the caller's user namespace may
+    /// own it then.
+    pub network_beside: bool,
     /// Who opens the sources of bind mounts; below init's root the image's directory too.
     pub opener: Opener,
     /// Sources of bind mounts.
@@ -241,8 +245,12 @@ impl Plan {
         }
         steps.push(Step::new("default", Action::NewSession));
         names(spec, &namespaces, &mut steps, &mut problems);
-        if namespaces.makes(Kind::Network) {
-            steps.push(Step::new("linux.namespaces", Action::LoopbackUp));
+        let network_beside = namespaces.makes(Kind::Network)
+            && namespaces.has(Kind::Mount)
+            && !namespaces.has(Kind::User)
+            && namespaces.net_devices.is_empty();
+        if namespaces.makes(Kind::Network) && !network_beside {
+            steps.push(Step::new("linux.namespaces", Action::EnterNetwork));
         }
         let mut sources = Vec::new();
         let opener = match (rootless, namespaces.has(Kind::User)) {
@@ -265,6 +273,10 @@ impl Plan {
                 annotations: &annotations,
             };
             tree.steps(&hooks, &mut steps, &mut sources, &mut problems, &mut warnings);
+            if network_beside {
+                let first = steps.iter().position(|step| step.action.needs_network()).unwrap_or(steps.len());
+                steps.insert(first, Step::new("linux.namespaces", Action::EnterNetwork));
+            }
         } else {
             tree::without_mount_namespace(spec, linux, &rootfs, &hooks, &mut steps, &mut problems);
         }
@@ -316,6 +328,7 @@ impl Plan {
             namespaces,
             clone_cgroup,
             visit_time,
+            network_beside,
             opener,
             sources,
             place,

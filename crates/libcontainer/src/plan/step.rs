@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use super::caps::CapSet;
 use super::identity::{Console, Executable, Identity};
-use super::mounts::Mount;
+use super::mounts::{Mount, What};
 use super::namespaces::Kind;
 use super::propagation::Propagation;
 use super::sched::{MemoryPolicy, Set};
@@ -57,8 +57,8 @@ pub enum Action {
     SetHostname { name: String },
     /// setdomainname(2).
     SetDomainname { name: String },
-    /// The loopback interface of a new network namespace.
-    LoopbackUp,
+    /// The new network namespace, where the parent makes it, and its loopback interface.
+    EnterNetwork,
     /// Mounts made from here on stay in this mount namespace (or, with `shared`, do not).
     SetPropagation { propagation: Propagation },
     /// The image becomes a mount, on itself: what pivot_root asks for.
@@ -241,6 +241,21 @@ impl HookKind {
     }
 }
 
+impl Action {
+    /// Whether what it does depends on the network namespace: filesystems that belong to one (sysfs)
+    /// or look for their server in it, and whoever may look on from outside.
+    pub(super) fn needs_network(&self) -> bool {
+        const ALIEN: [&str; 7] = ["proc", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"];
+        match self {
+            Self::Mount(Mount { what: What::Filesystem { fstype, .. }, .. }) => {
+                !ALIEN.contains(&fstype.as_str())
+            }
+            Self::AwaitRuntimeHooks => true,
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -266,7 +281,7 @@ impl fmt::Display for Action {
             Self::NewSession => f.write_str("begin a new session (setsid)"),
             Self::SetHostname { name } => write!(f, "set the host name to {name:?}"),
             Self::SetDomainname { name } => write!(f, "set the domain name to {name:?}"),
-            Self::LoopbackUp => f.write_str("bring the loopback interface up"),
+            Self::EnterNetwork => f.write_str("enter the network namespace, its loopback interface up"),
             Self::SetPropagation { propagation } => {
                 write!(f, "make every mount of this namespace {propagation}")
             }

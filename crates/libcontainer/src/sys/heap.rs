@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const ALIGN: usize = 16;
 /// Taken from the kernel at a time, with its pages: one call costs less than a fault for each.
 const CHUNK: usize = 64 << 10;
+/// The first is enough for those that end soon, as does who starts itself again (`protect.rs`).
+const FIRST: usize = 16 << 10;
 /// What is longer has pages of its own.
 const LONGEST: usize = 16 << 10;
 /// Two sizes to each power of two: 16, 32, 48, 64, 96, 128, ... up to [`LONGEST`].
@@ -70,11 +72,12 @@ impl Pieces {
         }
         let size = size_of_class(class);
         if self.end - self.next < size {
-            let chunk = pages(CHUNK, libc::MAP_POPULATE);
+            let length = if self.end == 0 { FIRST.max(size.next_multiple_of(4096)) } else { CHUNK };
+            let chunk = pages(length, libc::MAP_POPULATE);
             if chunk.is_null() {
                 return chunk;
             }
-            (self.next, self.end) = (chunk as usize, chunk as usize + CHUNK);
+            (self.next, self.end) = (chunk as usize, chunk as usize + length);
         }
         self.next += size;
         (self.next - size) as *mut u8
