@@ -8,6 +8,7 @@
 //! criu: freeze, dump, [kill]
 //! the container is deleted             unless it is to go on
 //! ```
+#![expect(clippy::disallowed_methods, reason = "images are the caller's")]
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};

@@ -12,6 +12,7 @@
 //! ```
 //!
 //! Nothing here is believed for longer than a boot, and no pid without its start time.
+#![expect(clippy::disallowed_methods, reason = "the state is the runtime's own")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

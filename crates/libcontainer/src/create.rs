@@ -147,7 +147,9 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     // What is not there is said before anything is made.
     let joined = open_joined(&plan)?;
     let mut opened = sources::open_before(&plan)?;
-    if !plan.rootfs.is_dir() {
+    #[expect(clippy::disallowed_methods, reason = "only for the better error: it is opened once more")]
+    let is_dir = plan.rootfs.is_dir();
+    if !is_dir {
         crate::act::rootfs::open_image(&plan.rootfs)
             .map_err(|fault| Error::from(fault).within("root.path"))?;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What checkpoint and restore have in common: the flags that both take, the directories, the talk
 //! with CRIU, and what is said when it fails.
+#![expect(clippy::disallowed_methods, reason = "images are the caller's")]
 
 use std::fs::DirBuilder;
 use std::os::fd::{AsRawFd, OwnedFd};

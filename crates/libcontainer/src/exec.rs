@@ -418,7 +418,7 @@ impl Parent<'_> {
             other => {
                 if let Some(path) = &self.request.pid_file {
                     // An absent pid file is how conmon knows that nothing runs.
-                    let _ = std::fs::remove_file(path);
+                    pidfile::remove(path);
                 }
                 Err(self.fault(child, other))
             }

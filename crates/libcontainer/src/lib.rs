@@ -13,6 +13,9 @@
 //!
 //! To read a create in one sitting: `create.rs`, `plan/mod.rs`, `plan/step.rs`, `init.rs`.
 
+// Tests make trees of their own, by name.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod act;
 pub mod bundle;
 pub mod cgroup;

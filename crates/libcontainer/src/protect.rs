@@ -6,6 +6,7 @@
 //! again, before they have parsed anything, through a read-only clone of the mount that the binary
 //! lies on, which is attached nowhere. The mark that this has been done is the mount's own
 //! read-only flag, which nobody outside can set, as one can an environment variable.
+#![expect(clippy::disallowed_methods, reason = "our own binary")]
 
 use std::ffi::CString;
 use std::os::fd::AsFd;

@@ -10,6 +10,7 @@
 //!   post-restore                       the processes are whole and stand still: late limits, device rules
 //! record = created, pid file           the processes run already
 //! ```
+#![expect(clippy::disallowed_methods, reason = "images are the caller's")]
 
 use std::fs::{self, DirBuilder};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -95,6 +95,7 @@ struct Names {
 }
 
 impl Names {
+    #[expect(clippy::disallowed_methods, reason = "the host's users")]
     fn of(&mut self, uid: u32) -> String {
         let passwd =
             self.passwd.get_or_insert_with(|| std::fs::read_to_string("/etc/passwd").unwrap_or_default());

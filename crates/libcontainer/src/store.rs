@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! All containers of one `--root`: their ids, locks and directories.
+#![expect(clippy::disallowed_methods, reason = "the state is the runtime's own")]
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};

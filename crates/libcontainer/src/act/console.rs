@@ -155,6 +155,7 @@ fn on_socket(mut fault: Fault, path: &Path) -> Fault {
 ///
 /// The socket is opened first and then named by descriptor: what is compared is what is connected
 /// to, and a path may be longer than the 107 bytes that fit an address.
+#[expect(clippy::disallowed_methods, reason = "the engine's socket")]
 pub fn connect_to(path: &Path) -> Result<OwnedFd, Fault> {
     let file = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .call(|| format!("open({path:?})"))

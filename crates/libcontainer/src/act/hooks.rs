@@ -8,6 +8,7 @@
 //!
 //! The end of a hook is what its pidfd says. The end of its output is not waited for: a daemon
 //! that it left behind may hold that pipe for ever.
+#![expect(clippy::disallowed_methods, reason = "hooks are programs of the host")]
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};

@@ -137,6 +137,7 @@ pub fn chown_stdio(uid: u32) -> Result<(), Fault> {
 
 /// Enters the working directory and makes sure that it lies below the root: a descriptor of the
 /// host that was left open must not be a way out (CVE-2024-21626).
+#[expect(clippy::disallowed_methods, reason = "the root is the container's by now")]
 pub fn enter_cwd(path: &Path) -> Result<(), Fault> {
     let entered = chdir(path).call(|| format!("chdir to cwd ({path:?}) set in config.json failed"));
     entered.map_err(|fault| match fault.errno {

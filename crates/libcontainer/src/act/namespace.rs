@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Namespaces that are joined by path.
+#![expect(clippy::disallowed_methods, reason = "namespaces are named by paths of the host")]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;

@@ -14,6 +14,7 @@
 //! Nothing else of what the payload says goes on: the supervisor would take it for the word of the
 //! runtime (MAINPID, FDSTORE). Descriptors that come with a message are closed, which is the answer
 //! to BARRIER=1.
+#![expect(clippy::disallowed_methods, reason = "the directory is of the container's state")]
 
 use std::ffi::OsString;
 use std::io::IoSlice;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The pid file that engines read.
+#![expect(clippy::disallowed_methods, reason = "the caller's file")]
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -43,6 +44,11 @@ pub fn write(path: &Path, pid: i32) -> Result<(), Fault> {
         }
         other => other.call(says),
     }
+}
+
+/// Takes it back. It may be gone.
+pub fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
 }
 
 #[cfg(test)]

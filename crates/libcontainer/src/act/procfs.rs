@@ -80,6 +80,10 @@ pub fn root_of(proc: BorrowedFd<'_>, pid: Pid) -> Result<OwnedFd, Fault> {
 
 /// What /proc/PID/stat says of a process: its state letter and its start time in clock ticks after
 /// boot, by which a pid that was given out again is told from the first (proc_pid_stat(5)).
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host's procfs, and the start path needs no more than one open"
+)]
 pub fn stat(pid: i32) -> Option<(u8, u64)> {
     let path = CString::new(format!("/proc/{pid}/stat")).ok()?;
     let file = rustix::fs::open(path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;

@@ -12,6 +12,7 @@
 //! The caller's descriptors stay as they are. O_NONBLOCK is a property of the open file, which the
 //! caller's shell and its other jobs share, so it is set on the master (ours alone) and on files
 //! opened anew ([`Side::open`]), never on fds 0 to 2.
+#![expect(clippy::disallowed_methods, reason = "our own descriptors, by /proc/self/fd")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};

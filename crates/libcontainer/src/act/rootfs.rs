@@ -76,6 +76,7 @@ pub(super) fn move_onto(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<
 /// Enters the root by pivot_root(2) with both paths the same: the old root comes to lie over the
 /// new one, and one umount2 uncovers it. With `shared` mounts the old root becomes a slave first,
 /// since the umount would reach the host.
+#[expect(clippy::disallowed_methods, reason = "the root that has just been entered")]
 pub fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<(), Fault> {
     fchdir(root).call(|| "fchdir(rootfs)")?;
     pivot_root(".", ".").call(|| "pivot_root(\".\", \".\")").map_err(|fault| match fault.errno {
@@ -92,6 +93,7 @@ pub fn pivot(root: BorrowedFd<'_>, shared: bool) -> Result<(), Fault> {
 
 /// Enters the root by moving it over "/" and chroot: for a rootfs on the initial ramdisk, which
 /// cannot be pivoted away from. The old root stays below, out of reach of any path.
+#[expect(clippy::disallowed_methods, reason = "the root that has just been entered")]
 pub fn move_over(root: BorrowedFd<'_>) -> Result<(), Fault> {
     fchdir(root).call(|| "fchdir(rootfs)")?;
     rustix::mount::move_mount(CWD, ".", CWD, "/", MoveMountFlags::empty())
@@ -101,6 +103,7 @@ pub fn move_over(root: BorrowedFd<'_>) -> Result<(), Fault> {
 }
 
 /// Without a mount namespace: the image becomes "/" for this process only.
+#[expect(clippy::disallowed_methods, reason = "the root that has just been entered")]
 pub fn change_root(image: BorrowedFd<'_>) -> Result<(), Fault> {
     fchdir(image).call(|| "fchdir(rootfs)")?;
     chroot(".").call(|| "chroot(\".\")")?;

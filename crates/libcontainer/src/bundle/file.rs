@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Opens and reads the files of a bundle, within bounds: a FIFO, a device or an endless
 //! file in their place must not hold the runtime.
+#![expect(clippy::disallowed_methods, reason = "config.json is the caller's")]
 
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};

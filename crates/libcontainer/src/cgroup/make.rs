@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Making the groups, before clone3; and what holds them until the container stands.
+#![expect(clippy::disallowed_methods, reason = "cgroups are the host's")]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a living container has from outside, found out by looking: CRIU must be told of it, or it
 //! refuses the dump.
+#![expect(clippy::disallowed_methods, reason = "procfs and sockets of the host")]
 
 use std::collections::BTreeMap;
 use std::fs;

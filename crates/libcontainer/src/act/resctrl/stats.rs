@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What resctrl counts of a container, under the names that `runc events` has given it.
+#![expect(clippy::disallowed_methods, reason = "resctrl is the host's")]
 
 use std::fs;
 use std::io::ErrorKind;
