@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     "containerd-2.toml",
     "crio.conf",
     "runtimeclass.yaml",
+    "slurm-oci.conf",
 ];
 
 fn read(path: &str) -> String {
@@ -28,11 +29,11 @@ fn lines(text: &str) -> Vec<&str> {
 
 #[test]
 fn the_documents_show_the_packages_lines() {
-    let pages = read("docs/engines.md") + &read("docs/kubernetes.md");
+    let pages = read("docs/engines.md") + &read("docs/kubernetes.md") + &read("docs/slurm.md");
     let pages = lines(&pages).join("\n");
     for name in FILES {
         let file = read(&format!("packaging/{name}"));
-        assert!(pages.contains(&lines(&file).join("\n")), "neither page shows packaging/{name}");
+        assert!(pages.contains(&lines(&file).join("\n")), "no page shows packaging/{name}");
         assert!(!file.contains("/usr/local"), "{name}: the package's soute is /usr/bin/soute");
     }
 }

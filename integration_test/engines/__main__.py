@@ -14,11 +14,13 @@ import image
 from harness import Census, Failure, Skip
 
 import engines
+from slurm import Slurm
 from swarm import Swarm
 
 ENGINES = {
     "docker": engines.Docker,
     "docker-userns": engines.DockerUserns,
+    "slurm": Slurm,
     "swarm": Swarm,
     "podman": engines.Podman,
     "podman-user": engines.PodmanUser,
