@@ -19,6 +19,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat};
 use rustix::io::Errno;
@@ -219,7 +220,7 @@ impl Record {
             config: None,
             rootfs: PathBuf::new(),
             created: crate::time::rfc3339(std::time::SystemTime::now()),
-            boot: boot_id()?,
+            boot: boot_id()?.to_owned(),
             phase: Phase::Creating,
             runtime,
             init: None,
@@ -277,10 +278,15 @@ impl Record {
     }
 }
 
-fn boot_id() -> Result<String, Fault> {
+/// Read once: `list` asks for each container.
+fn boot_id() -> Result<&'static str, Fault> {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(known) = BOOT.get() {
+        return Ok(known);
+    }
     let path = "/proc/sys/kernel/random/boot_id";
     let text = fs::read_to_string(path).call(|| format!("read({path:?})"))?;
-    Ok(text.trim().to_owned())
+    Ok(BOOT.get_or_init(|| text.trim().to_owned()))
 }
 
 /// A container of the store.

@@ -7,8 +7,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
+use rustix::io::{Errno, retry_on_intr};
 use serde::Deserialize;
 
 use crate::container::{COPY, Container, FORMAT, Record, START};
@@ -125,10 +126,8 @@ impl Store {
         check_id(id)?;
         let dir = self.dir(id);
         let path = dir.join("state.json");
-        let text = match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !dir.exists() => {
-                return Err(self.absent());
-            }
+        let text = match read(&path) {
+            Err(Errno::NOENT) if !dir.exists() => return Err(self.absent()),
             other => other.call(|| format!("read({path:?})")).map_err(|fault| match fault.errno {
                 Some(Errno::ACCESS) => foreign(fault).into(),
                 _ => damaged(fault.into(), id),
@@ -181,6 +180,20 @@ impl Store {
             .collect();
         ids.sort();
         Ok(ids)
+    }
+}
+
+/// A whole file in one read: `list` does it for each container.
+fn read(path: &Path) -> Result<Vec<u8>, Errno> {
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let size = fstat(&file)?.st_size as usize;
+    let mut bytes = Vec::with_capacity(size + 1);
+    loop {
+        let n = retry_on_intr(|| rustix::io::read(&file, spare_capacity(&mut bytes)))?;
+        if n == 0 || bytes.len() < bytes.capacity() {
+            return Ok(bytes);
+        }
+        bytes.reserve(64 << 10);
     }
 }
 
