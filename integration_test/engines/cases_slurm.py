@@ -55,12 +55,7 @@ def what_the_bundle_asks_for(e):
 
 @case
 def an_array_of_bundles(e):
-    bundle, place = e.bundle(), e.scratch("out")
-    script = place / "array.sh"
-    script.write_text('#!/bin/sh\necho "element $SLURM_ARRAY_TASK_ID"\ncat /proc/1/comm\nls -d /home/user\n')
-    script.chmod(0o755)
-    line = ["sbatch", "--parsable", "--array=0-11%4", f"--container={bundle}", f"--output={place}/%a", script]
-    job = e(line).ok().text
+    job, place = e.sbatch("--array=0-11%4", 'echo "element $SLURM_ARRAY_TASK_ID"; ls -d /home/user')
     until("all have ended", lambda: not e(["squeue", "-h", "-j", job]).out.strip(), 90)
     for n in range(12):
         said = (place / str(n)).read_text()
@@ -69,12 +64,10 @@ def an_array_of_bundles(e):
 
 @case
 def a_job_is_cancelled(e):
-    bundle, place = e.bundle(), e.scratch("out")
-    script = place / "long.sh"
-    script.write_text("#!/bin/sh\necho begun\nsleep 300\n")
-    script.chmod(0o755)
-    job = e(["sbatch", "--parsable", f"--container={bundle}", f"--output={place}/log", script]).ok().text
-    until("it runs", lambda: (place / "log").exists() and "begun" in (place / "log").read_text(), 30)
+    job, place = e.sbatch("", "echo begun; sleep 300")
+    # The number of an element, where there is no array.
+    log = place / "4294967294"
+    until("it runs", lambda: log.exists() and "begun" in log.read_text(), 30)
     check(e.containers(), "the runtime knows no container of it")
     e(["scancel", job]).ok()
     until("it has gone", lambda: not e.containers() and not e(["squeue", "-h", "-j", job]).out.strip(), 60)

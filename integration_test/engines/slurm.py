@@ -96,6 +96,15 @@ class Slurm(Engine):
         front = ["srun", f"--container={bundle or self.bundle()}", *words(flags)]
         return self([*front, *words(line)], **more)
 
+    def sbatch(self, flags, text):
+        """A job for later: its number, and the directory of its elements' output."""
+        place = self.scratch("out")
+        script = place / "job.sh"
+        script.write_text(f"#!/bin/sh\n{text}\n")
+        script.chmod(0o755)
+        line = ["sbatch", "--parsable", f"--container={self.bundle()}", f"--output={place}/%a", *words(flags), script]
+        return self(line).ok().text, place
+
     def containers(self):
         return [path.name for path in self.root.glob("[!.]*")] if self.root.exists() else []
 
