@@ -2,10 +2,10 @@
 //! Deeds: what the container's process tries, and how the kernel answers.
 
 use std::fs;
-use std::io::{IoSlice, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -91,6 +91,7 @@ pub fn answer(words: &[&str]) -> Option<Answer> {
             Err(error) => Err(errno(error)),
         },
         ["steal", pid, fd] => steal(number(pid), number(fd)),
+        ["hunt", millis] => hunt(number(millis)),
         ["overwrite", millis] => overwrite(number(millis)),
         ["lo"] => loopback(),
         ["notify", ref text @ ..] => notify(&text.join(" "), &[]),
@@ -240,20 +241,54 @@ fn steal(pid: i32, fd: i32) -> Answer {
     rustix::process::pidfd_getfd(process, fd, rustix::process::PidfdGetfdFlags::empty()).map(|_| json!("ok"))
 }
 
-/// Tries, again and again, to write to the program of every process that does not run
-/// this one: how the kernel answered, each answer once.
-fn overwrite(millis: u64) -> Answer {
+/// Tries, again and again, to take a descriptor from every process that is not ready to run this
+/// program: how the kernel answered, each answer once.
+fn hunt(millis: u64) -> Answer {
     let (start, mut answers) = (Instant::now(), std::collections::BTreeSet::new());
     let own = fs::metadata("/payload").map_err(errno)?.ino();
     while start.elapsed() < Duration::from_millis(millis) {
         for entry in fs::read_dir("/proc").map_err(errno)?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             let exe = entry.path().join("exe");
-            if !fs::metadata(&exe).is_ok_and(|meta| meta.ino() != own) {
-                continue;
+            for fd in 0..20 {
+                let answer = steal(pid, fd).map_or_else(crate::name, |_| "ok".to_owned());
+                // Once it runs this program it is no longer of interest, nor once it has ended.
+                if fs::metadata(&exe)
+                    .map_or_else(|error| error.kind() == ErrorKind::NotFound, |meta| meta.ino() == own)
+                {
+                    break;
+                }
+                answers.insert(answer);
             }
-            let opened = fs::OpenOptions::new().append(true).open(&exe);
-            let wrote = opened.and_then(|mut file| file.write_all(b"overwritten"));
-            answers.insert(wrote.map_or_else(|error| crate::name(errno(error)), |()| "ok".to_owned()));
+        }
+    }
+    Ok(json!(answers))
+}
+
+/// Tries, again and again, to write to the program of every process that does not run this one, and,
+/// once that has ended and the file is free, through a descriptor that was opened meanwhile: how the
+/// kernel answered, each answer once.
+fn overwrite(millis: u64) -> Answer {
+    let (start, mut answers) = (Instant::now(), std::collections::BTreeSet::new());
+    let own = fs::metadata("/payload").map_err(errno)?.ino();
+    let mut write = |path: &std::path::Path| {
+        let opened = fs::OpenOptions::new().append(true).open(path);
+        let wrote = opened.and_then(|mut file| file.write_all(b"overwritten"));
+        answers.insert(wrote.map_or_else(|error| crate::name(errno(error)), |()| "ok".to_owned()));
+    };
+    let mut kept = std::collections::BTreeMap::new();
+    while start.elapsed() < Duration::from_millis(millis) {
+        for entry in fs::read_dir("/proc").map_err(errno)?.flatten() {
+            let exe = entry.path().join("exe");
+            let Ok(file) = fs::File::open(&exe) else { continue };
+            let Some(ino) = file.metadata().ok().map(|meta| meta.ino()).filter(|ino| *ino != own) else {
+                continue;
+            };
+            kept.insert(ino, file);
+            write(&exe);
+        }
+        for file in kept.values() {
+            write(format!("/proc/self/fd/{}", file.as_raw_fd()).as_ref());
         }
     }
     Ok(json!(answers))

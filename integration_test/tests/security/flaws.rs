@@ -306,8 +306,11 @@ fn the_hosts_groups_are_read_only_in_a_user_namespace() {
         let spec: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap();
         let sys =
             spec["mounts"].as_array().unwrap().iter().find(|mount| mount["destination"] == "/sys").unwrap();
+        let as_runc_asks = json!({
+            "destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"],
+        });
         let groups = json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "options": ["rw"] });
-        for (mount, must_show) in [(sys, true), (&groups, false)] {
+        for (mount, must_show) in [(sys, true), (&as_runc_asks, true), (&groups, false)] {
             let bundle = t.bundle().userns().no_mount("/sys/fs/cgroup");
             let bundle = if must_show { bundle.no_mount("/sys").namespace("network", false) } else { bundle };
             let inside = given.dir.to_str().unwrap();

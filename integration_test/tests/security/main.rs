@@ -10,11 +10,12 @@ mod flaws;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use integration_test::{Bundle, Test, Treasure, container_test, differs};
-use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
+
+use crate::flaws::while_exchanging;
 
 #[test]
 fn a_symlinked_proc_or_sys() {
@@ -140,20 +141,17 @@ fn a_mountpoint_that_is_exchanged_with_a_symlink() {
         let treasure = Treasure::new(t);
         let bundle = t.bundle().writable().dir_in_root("/data/swap").symlink("/data/other", treasure.path());
         let bundle =
-            bundle.mount("/data/swap/in", "tmpfs", "tmpfs", &[]).mount("/data/swap", "tmpfs", "tmpfs", &[]);
+            bundle.mount("/data/swap/in", "tmpfs", "race", &[]).mount("/data/swap", "tmpfs", "race", &[]);
         let (one, two) = (bundle.path("/data/swap"), bundle.path("/data/other"));
-        let bundle = bundle.asks(&["pid"]);
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let _ = renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE);
-                }
-            });
-            for _ in 0..30 {
-                t.run(&bundle);
+        let bundle = bundle.asks(&["mounts"]);
+        while_exchanging(&one, &two, || {
+            let out = t.run(&bundle);
+            if out.code == 0 {
+                // Wherever the name led: it was a place of the container, and the mount is there.
+                let mounts = out.answers()["mounts"].as_array().unwrap().clone();
+                let ours = mounts.iter().filter(|mount| mount["source"] == "race").count();
+                assert_eq!(ours, 2, "{mounts:?}");
             }
-            stop.store(true, Ordering::Relaxed);
         });
         t.delete_force();
         treasure.is_unchanged(t);
@@ -483,6 +481,38 @@ fn the_container_cannot_reach_the_runtimes_descriptors() {
         assert_ne!(a["steal 1 3"], "ok");
         assert_eq!((&a["readlink /proc/1/cwd"], &a["readlink /proc/1/root"]), (&json!("/"), &json!("/")));
         t.delete_force();
+    });
+}
+
+#[test]
+fn the_runtime_in_the_container_cannot_be_traced() {
+    container_test(|t| {
+        // In a user namespace its processes are as free as the runtime is after it has joined them.
+        let bundle = t.bundle().userns().caps(&["CAP_SYS_PTRACE", "CAP_KILL"]);
+        let out = t.create(&bundle.asks(&["out up", "hunt 1500"])).ok();
+        let a = t.exec(&[
+            "steal 1 0",
+            "steal 1 3",
+            "list /proc/1/fd",
+            "readlink /proc/1/cwd",
+            "readlink /proc/1/exe",
+        ]);
+        for (question, answer) in a.as_object().unwrap() {
+            assert!(
+                ["EPERM", "EACCES"].contains(&answer["error"].as_str().unwrap_or("")),
+                "{question}: {answer}"
+            );
+        }
+        t.start().ok();
+        t.until("up", || out.stdout().contains("up"));
+        while !out.stdout().contains("hunt") {
+            t.call(&["exec", t.id(), "/payload", "pid"]);
+        }
+        t.until_stopped();
+        for answer in out.answers()["hunt 1500"].as_array().unwrap() {
+            assert!(["EPERM", "ESRCH"].contains(&answer.as_str().unwrap()), "{answer}");
+        }
+        t.delete().ok();
     });
 }
 
