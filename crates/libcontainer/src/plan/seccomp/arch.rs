@@ -11,6 +11,7 @@
 use libseccomp::{ScmpArch, ScmpSyscall, ScmpVersion};
 use oci_spec::runtime::Arch;
 
+use super::numbers::{Cursor, Row};
 use crate::plan::problem::Problem;
 
 /// Numbers with this bit are calls of the x32 convention, which shares x86_64's architecture.
@@ -48,6 +49,20 @@ struct Direct {
     socket: [u16; 20],
     /// `ipc(1, …)` is semop, … `ipc(24, …)` is shmctl.
     ipc: [u16; 24],
+}
+
+/// A name of a profile, and where its numbers stand if they are at hand.
+#[derive(Clone, Debug)]
+pub struct Name<'p> {
+    pub text: &'p str,
+    row: Option<&'static Row>,
+}
+
+impl<'p> Name<'p> {
+    /// Looks a name up; the cursor is shared by the names of a profile.
+    pub fn new(text: &'p str, cursor: &mut Cursor) -> Self {
+        Self { text, row: cursor.find(text) }
+    }
 }
 
 /// How a name enters the kernel.
@@ -216,10 +231,11 @@ impl Abi {
         ScmpSyscall::from_name_by_arch(name, self.scmp).ok().map(i32::from)
     }
 
-    /// How `name` enters the kernel here: twice, once or not at all. `None` where libseccomp
+    /// How a name enters the kernel here: twice, once or not at all. `None` where libseccomp
     /// has never heard of it, which then holds for every architecture.
-    pub fn entries(&self, name: &str) -> Option<[Option<Entry>; 2]> {
-        let number = self.resolve(name)?;
+    pub fn entries(&self, name: &Name<'_>) -> Option<[Option<Entry>; 2]> {
+        let known = name.row.and_then(|row| row.number(self.scmp));
+        let number = known.or_else(|| self.resolve(name.text))?;
         if let Ok(number) = u32::try_from(number) {
             return Some([Some(Entry::Direct(number)), None]);
         }

@@ -27,6 +27,7 @@
 
 mod arch;
 mod compile;
+mod numbers;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,9 @@ use libc::{EPERM, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS
 use libc::{SECCOMP_RET_LOG, SECCOMP_RET_TRACE, SECCOMP_RET_TRAP, SECCOMP_RET_USER_NOTIF};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag};
 use oci_spec::runtime::{LinuxSeccompOperator, LinuxSyscall};
+
+use arch::Name;
+use numbers::Cursor;
 
 use crate::plan::annotations::{Annotations, UNKNOWN_SYSCALLS};
 use crate::plan::problem::Problem;
@@ -80,7 +84,7 @@ pub struct Listener {
 /// One element of `linux.seccomp.syscalls`, checked.
 #[derive(Clone, Debug)]
 struct Rule<'a> {
-    names: &'a [String],
+    names: Vec<Name<'a>>,
     /// A `SECCOMP_RET_*` value with its data.
     action: u32,
     /// Any of these; one without conditions always holds.
@@ -220,6 +224,8 @@ fn rule<'a>(i: usize, syscall: &'a LinuxSyscall, default: u32, problems: &mut Ve
         let says = format!("{} is above 5, the last argument of a system call", arg.index());
         problems.push(Problem::new(property(&format!("args[{j}].index")), says));
     }
+    let mut cursor = Cursor::default();
+    let names = names.iter().map(|name| Name::new(name, &mut cursor)).collect();
     Rule { names, action, alternatives: alternatives(args) }
 }
 
@@ -259,7 +265,7 @@ fn unknown(rules: &[Rule], abis: &[arch::Abi], problems: &mut Vec<Problem>) {
             if abis.iter().all(|abi| abi.entries(name).is_none()) {
                 let at = format!("linux.seccomp.syscalls[{i}].names[{j}]");
                 problems.push(
-                    Problem::new(at, format!("{name:?} is no known system call"))
+                    Problem::new(at, format!("{:?} is no known system call", name.text))
                         .hint(format!("without the annotation {UNKNOWN_SYSCALLS} it would be skipped")),
                 );
             }

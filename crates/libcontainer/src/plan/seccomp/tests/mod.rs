@@ -300,9 +300,10 @@ fn time_of_dockers_profile() {
     let abis = abis(&profile);
     let names: Vec<&String> = profile.syscalls().iter().flatten().flat_map(|s| s.names()).collect();
     let resolve = || {
-        for abi in &abis {
-            for name in &names {
-                std::hint::black_box(abi.entries(name));
+        let mut cursor = Cursor::default();
+        for name in names.iter().map(|name| Name::new(name, &mut cursor)) {
+            for abi in &abis {
+                std::hint::black_box(abi.entries(&name));
             }
         }
     };

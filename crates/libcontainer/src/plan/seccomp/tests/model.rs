@@ -7,7 +7,8 @@ use std::cmp::Reverse;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompArg, LinuxSeccompOperator as Op};
 
 use super::interpreter::Call;
-use crate::plan::seccomp::arch::{Abi, Entry, X32_BIT};
+use crate::plan::seccomp::arch::{Abi, Entry, Name, X32_BIT};
+use crate::plan::seccomp::numbers::Cursor;
 
 const ENOSYS: u32 = 0x0005_0000 | 38;
 
@@ -25,9 +26,11 @@ struct Named {
 }
 
 pub fn entries(abi: &Abi, name: &str) -> impl Iterator<Item = (u32, Option<u8>)> {
-    abi.entries(name).into_iter().flatten().flatten().map(|entry| match entry {
-        Entry::Direct(number) => (number, None),
-        Entry::Through { number, call } => (number, Some(call)),
+    abi.entries(&Name::new(name, &mut Cursor::default())).into_iter().flatten().flatten().map(|entry| {
+        match entry {
+            Entry::Direct(number) => (number, None),
+            Entry::Through { number, call } => (number, Some(call)),
+        }
     })
 }
 
