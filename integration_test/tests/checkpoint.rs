@@ -447,3 +447,59 @@ fn a_user_namespace_comes_back() {
         ends(t, &after);
     });
 }
+
+/// podman, with storage of its own, on the runtime under test.
+struct Podman<'a>(&'a Test);
+
+impl Podman<'_> {
+    fn call(&self, words: &[&str]) -> Out {
+        let mut command = Command::new("podman");
+        let place = |name| self.0.dir().join(name);
+        command.arg("--runtime").arg(self.0.runtime()).arg("--cgroup-manager=cgroupfs");
+        command.args(["--storage-driver=vfs", "--events-backend=file"]);
+        command.arg("--root").arg(place("storage")).arg("--runroot").arg(place("run"));
+        command.arg("--tmpdir").arg(place("libpod")).args(words);
+        self.0.output_within(command, Duration::from_secs(60)).expect("podman ends")
+    }
+
+    /// What the container has written.
+    fn log(&self) -> String {
+        self.call(&["logs", self.0.id()]).ok().stdout()
+    }
+}
+
+impl Drop for Podman<'_> {
+    fn drop(&mut self) {
+        let _ = self.call(&["rm", "--force", "--time=0", self.0.id()]);
+    }
+}
+
+#[test]
+fn podman_writes_and_restores_one() {
+    container_test(|t| {
+        criu_only!();
+        if Command::new("podman").arg("--version").output().is_err() {
+            skip!("there is no podman (its package has that name)");
+        }
+        let bundle = t.bundle();
+        let podman = Podman(t);
+        let root = bundle.path("/");
+        let words =
+            ["run", "--detach", "--name", t.id(), "--network=none", "--rootfs", root.to_str().unwrap()];
+        podman.call(&[&words[..], &["/payload", "count"]].concat()).ok();
+        t.until("it counts", || counted(&podman.log()).len() > 3);
+        for flags in [&[][..], &["--pre-checkpoint"], &["--with-previous"], &["--leave-running"]] {
+            podman.call(&[&["container", "checkpoint"], flags, &[t.id()]].concat()).ok();
+            let so_far = counted(&podman.log()).len();
+            if !matches!(flags, ["--pre-checkpoint" | "--leave-running"]) {
+                let state =
+                    podman.call(&["inspect", "--format={{.State.Status}} {{.State.Checkpointed}}", t.id()]);
+                assert_eq!(state.ok().stdout().trim(), "exited true", "{flags:?}");
+                podman.call(&["container", "restore", t.id()]).ok();
+            }
+            t.until("it counts on", || counted(&podman.log()).len() > so_far + 3);
+        }
+        podman.call(&["stop", "--time=10", t.id()]).ok();
+        assert!(podman.log().contains("counted"), "it ends well");
+    });
+}
