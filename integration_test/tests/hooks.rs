@@ -431,3 +431,29 @@ fn a_start_container_hook_under_dockers_profile() {
         }
     });
 }
+
+#[test]
+fn the_umask_of_a_hook_is_the_callers() {
+    container_test(|t| {
+        let log = t.dir().join("umasks");
+        let mut bundle = t.bundle().asks(&["pid"]);
+        for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
+            bundle = bundle.hook(kind, &format!("umask >>{}", log.display()));
+        }
+        t.before(&["sh", "-c", "umask 0027; exec \"$@\"", "umask"]);
+        t.run(&bundle).ok();
+        assert_eq!(fs::read_to_string(log).unwrap().trim(), ["0027"; 5].join("\n"));
+    });
+}
+
+#[test]
+fn the_longest_timeout_is_none() {
+    container_test(|t| {
+        differs!(t, Runc, "its sum of so many seconds is below zero");
+        let mut bundle = t.bundle().asks(&["pid"]);
+        for kind in ["prestart", "createContainer", "poststop"] {
+            bundle = bundle.hook(kind, "true").set(&format!("/hooks/{kind}/0/timeout"), i64::MAX);
+        }
+        t.run(&bundle).ok();
+    });
+}

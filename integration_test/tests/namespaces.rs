@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use integration_test::{Test, container_test, differs, skip};
+use integration_test::{Flavor, Test, container_test, differs, skip};
 use serde_json::{Value, json};
 
 /// The name of a namespace type in config.json, and in /proc/PID/ns.
@@ -512,5 +512,33 @@ fn an_ordinary_user_runs_a_container() {
         command.stdin(t.nothing());
         let a = t.output(command).ok().answers();
         assert_eq!((&a["pid"], &a["uid"][0], &a["hostname"]), (&json!(1), &json!(0), &json!("soute")));
+    });
+}
+
+#[test]
+fn the_callers_namespaces_joined_by_path_are_not_changed() {
+    container_test(|t| {
+        if t.flavor() != Flavor::Soute {
+            skip!("others rename the host, and turn its root into the container's");
+        }
+        // In namespaces of its own, should it go wrong.
+        t.before(&["unshare", "--mount", "--net", "--uts", "--ipc"]);
+        let sysctl = |name: &str| json!({ name: "1" });
+        let own =
+            |kind: &str, link: &str| t.bundle().joins(kind, format!("/proc/self/ns/{link}")).asks(&["pid"]);
+        let uts = || own("uts", "uts").remove("/hostname");
+        let cases = [
+            (uts().set("/hostname", "theirs"), "hostname: "),
+            (uts().set("/domainname", "theirs"), "domainname: "),
+            (own("network", "net").set("/linux/sysctl", sysctl("net.ipv4.ip_forward")), "linux.sysctl"),
+            (own("ipc", "ipc").set("/linux/sysctl", sysctl("kernel.shmmni")), "linux.sysctl"),
+            (own("mount", "mnt"), "linux.namespaces["),
+        ];
+        for (bundle, property) in cases {
+            let says = t.run(&bundle).fails();
+            assert!(says.contains(property) && says.contains(" of the caller"), "{says}");
+        }
+        // To be in it is no harm.
+        t.run(&own("network", "net")).ok();
     });
 }

@@ -30,7 +30,7 @@ use crate::cgroup;
 use crate::claim::Claim;
 use crate::container::{Container, Record, SECCOMP, Seccomp, Status, notify_dir};
 use crate::context::{CgroupDriver, Context};
-use crate::error::{Call, Error, Fault, Result};
+use crate::error::{self, Call, Error, Fault, Result};
 use crate::host;
 use crate::init::{self, Init};
 use crate::newborn::{
@@ -137,15 +137,18 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     let (bundle, host, plan) = plan(context, request)?;
     check_terminal(plan.terminal, request.console_socket.is_some(), terminal)?;
     // No process of the container may look into this one, or into init before its exec. An ordinary
-    // user's must be looked into once more, by the kernel, when it writes the id maps.
+    // user's must be looked into once more, by the kernel, when it writes the id maps: nobody else is
+    // in a new user namespace yet. Into one that is joined init is born among others.
     let rootless = !rustix::process::geteuid().is_root();
-    if !rootless {
+    let maps_follow = rootless && plan.namespaces.makes(Namespace::User);
+    if !maps_follow {
         undumpable()?;
     }
 
     let record = record(&bundle, &host, &plan, request)?;
     // What is not there is said before anything is made.
     let joined = open_joined(&plan)?;
+    own_namespaces(&plan, &joined)?;
     let mut opened = sources::open_before(&plan)?;
     #[expect(clippy::disallowed_methods, reason = "only for the better error: it is opened once more")]
     let is_dir = plan.rootfs.is_dir();
@@ -228,7 +231,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
         if let Some(class) = &claim.container().record.rdt {
             class.join(child.get().pid.as_raw_nonzero().get())?;
         }
-        if rootless {
+        if maps_follow {
             undumpable()?;
         }
         if let Some(scope) = &plan.scope {
@@ -345,6 +348,35 @@ pub(crate) fn open_joined(plan: &Plan) -> Result<Vec<Joined>> {
             .map_err(|fault| Error::from(fault).within(format!("linux.namespaces[{n}].path")))
     };
     plan.namespaces.joined.iter().map(open).collect()
+}
+
+/// A namespace that is joined by path may be the caller's own: then what the configuration asks of it
+/// would be done to the host (CVE-2022-0811 by another way), and a mount namespace would get the
+/// container's root.
+fn own_namespaces(plan: &Plan, joined: &[Joined]) -> Result<()> {
+    for (joined, (kind, path, n)) in joined.iter().zip(&plan.namespaces.joined) {
+        if !namespace::is_own(joined)? {
+            continue;
+        }
+        let its = || format!("{} is the {} namespace of the caller", path.display(), kind.name());
+        if *kind == Namespace::Mount {
+            return Err(Error::new(
+                error::Kind::Config,
+                format!("{}: the container's root would be everybody's", its()),
+            )
+            .within(format!("linux.namespaces[{n}].path"))
+            .hint("leave \"path\" out to have a new one"));
+        }
+        if let Some(step) = plan.steps.iter().find(|step| step.action.changes(*kind)) {
+            return Err(Error::new(
+                error::Kind::Config,
+                format!("linux.namespaces[{n}].path: {}: it would change the host", its()),
+            )
+            .within(step.origin.to_string())
+            .hint("leave the namespace's \"path\" out to have a new one, or set it on the host"));
+        }
+    }
+    Ok(())
 }
 
 /// The parent while init lives its steps.

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, RawMode};
 use rustix::io::Errno;
 use rustix::process::{Signal, set_parent_process_death_signal, umask};
 use rustix::thread::set_no_new_privs;
@@ -75,6 +75,8 @@ struct Found {
     executable: Option<CString>,
     /// Where the user namespace is somebody else's work: it allows no setgroups(2).
     setgroups_denied: bool,
+    /// What programs of the host run under.
+    callers_umask: RawMode,
 }
 
 /// The child's whole life. Does not return.
@@ -82,8 +84,8 @@ pub fn run(mut init: Init<'_>) -> ! {
     sys::default_signals();
     // The parent may be gone before this; then the first wait on the channel ends.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    umask(Mode::empty());
-    let mut found = Found { image: init.image.take(), ..Found::default() };
+    let callers_umask = umask(Mode::empty()).bits();
+    let mut found = Found { image: init.image.take(), callers_umask, ..Found::default() };
     if let Err(fault) = init.await_parent(&mut found) {
         init.fail(0, fault);
     }
@@ -182,7 +184,15 @@ impl Init<'_> {
                 found.nodes = devices::Place::default();
                 self.await_hooks()
             }
-            Action::RunHooks { kind, hooks } => self.run_hooks(*kind, hooks),
+            Action::RunHooks { kind: HookKind::StartContainer, hooks } => {
+                self.run_hooks(HookKind::StartContainer, hooks)
+            }
+            Action::RunHooks { kind, hooks } => {
+                let ours = umask(Mode::from_raw_mode(found.callers_umask));
+                let ran = self.run_hooks(*kind, hooks);
+                umask(ours);
+                ran
+            }
             Action::PivotRoot { shared } => rootfs::pivot(found.root()?, *shared),
             Action::MoveRoot => rootfs::move_over(found.root()?),
             Action::Chroot { path } => {

@@ -231,7 +231,8 @@ impl<'a> Process<'a> {
 
     /// Feeds stdin and reads the output until the process ends or its time is up.
     fn attend(&mut self, limit: Option<Duration>) -> Result<Ended, Fault> {
-        let end = limit.map(|limit| Instant::now() + limit);
+        // A limit beyond the clock's end is none.
+        let end = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {

@@ -49,6 +49,14 @@ pub fn open(kind: Kind, path: &Path) -> Result<Joined, Fault> {
     Ok(Joined { kind, fd })
 }
 
+/// Whether it is the one that this process is in.
+pub fn is_own(joined: &Joined) -> Result<bool, Fault> {
+    let path = format!("/proc/self/ns/{}", joined.kind.link());
+    let own = rustix::fs::stat(path.as_str()).call(|| format!("stat({path:?})"))?;
+    let there = rustix::fs::fstat(&joined.fd).call(|| "fstat(namespace)")?;
+    Ok((own.st_dev, own.st_ino) == (there.st_dev, there.st_ino))
+}
+
 /// A namespace of another process, through a trusted procfs.
 pub fn of(proc: BorrowedFd<'_>, pid: Pid, kind: Kind) -> Result<Joined, Fault> {
     let path = format!("{}/ns/{}", pid.as_raw_nonzero(), kind.link());

@@ -242,6 +242,21 @@ impl HookKind {
 }
 
 impl Action {
+    /// Whether it changes what belongs to a namespace of this kind.
+    pub fn changes(&self, kind: Kind) -> bool {
+        let of = match self {
+            Self::SetHostname { .. } | Self::SetDomainname { .. } => Kind::Uts,
+            Self::WriteSysctl { name, .. } => match name.split('/').next() {
+                Some("net") => Kind::Network,
+                Some("user") => Kind::User,
+                _ if name == "kernel/domainname" => Kind::Uts,
+                _ => Kind::Ipc,
+            },
+            _ => return false,
+        };
+        of == kind
+    }
+
     /// Whether what it does depends on the network namespace: filesystems that belong to one (sysfs)
     /// or look for their server in it, and whoever may look on from outside.
     pub(super) fn needs_network(&self) -> bool {
