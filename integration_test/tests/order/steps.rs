@@ -287,6 +287,10 @@ pub fn parts(text: &str, root: &str) -> Vec<Part> {
     if begins("enter the network namespace") {
         return vec![Any(vec![call("setns", &["CLONE_NEWNET"])])];
     }
+    // Hooks before startContainer have the caller's umask.
+    if begins("run ") && !text.contains(" startContainer ") {
+        return vec![call("umask", &[]), call("umask", &["(000)"])];
+    }
     const UNSEEN: [&str; 7] = [
         "join the cgroups: ",
         "report \"mounted\" and wait",
