@@ -403,6 +403,38 @@ fn a_child_that_outlives_init_is_deleted() {
     });
 }
 
+/// The pid namespace of another is no reason for what outlives init to be forgotten.
+#[test]
+fn a_child_that_outlives_init_in_a_joined_pid_namespace() {
+    container_test(|t| {
+        differs!(t, Runc, "goes by init alone");
+        differs!(t, Crun, "goes by init alone");
+        t.up(t.bundle());
+        let path = format!("/proc/{}/ns/pid", t.pid());
+        let other = t.named("b");
+        let bundle = || t.bundle_for(&other).joins("pid", &path).asks(&["spawn sleep 60000"]);
+        let status = || t.call(&["state", &other]).ok().json()["status"].as_str().unwrap().to_owned();
+        let begin = || {
+            let bundle = bundle();
+            bundle.save();
+            let out = t.call(&["create", "--bundle", bundle.dir().to_str().unwrap(), &other]).ok();
+            t.call(&["start", &other]).ok();
+            t.until("the child is there", || out.stdout().contains("spawn"));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert_eq!(status(), "running");
+        };
+        begin();
+        t.call(&["kill", &other, "KILL"]).ok();
+        t.until("all have ended", || status() == "stopped");
+        t.call(&["delete", &other]).ok();
+        // The container's own process has ended: that is enough for delete.
+        begin();
+        t.call(&["delete", &other]).ok();
+        t.delete_force();
+        assert_eq!(t.left_behind(), [""; 0]);
+    });
+}
+
 #[test]
 fn list_tells_every_container() {
     container_test(|t| {

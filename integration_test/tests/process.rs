@@ -3,6 +3,7 @@
 //! and whatever of the caller's must not leak in.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -454,12 +455,33 @@ fn personality_linux32() {
     });
 }
 
+/// Every `_ses.ID.` with 16 digits: those of containers that have just ended are seen for a while.
+fn names_of_keyrings(answers: &Value, id: &str) -> BTreeSet<String> {
+    let keys = answers["keys"].as_str().unwrap();
+    let names = keys.split_whitespace().filter(|word| word.starts_with(&format!("_ses.{id}")));
+    let names: BTreeSet<String> = names.map(|name| name.trim_end_matches(':').to_owned()).collect();
+    for name in &names {
+        let mark = name.strip_prefix(&format!("_ses.{id}.")).unwrap_or_else(|| panic!("{name}"));
+        assert!(mark.len() == 16 && mark.chars().all(|c| c.is_ascii_hexdigit()), "{name}");
+    }
+    assert!(!names.is_empty(), "{keys}");
+    names
+}
+
 #[test]
 fn a_session_keyring_of_its_own() {
     container_test(|t| {
         let visible = t.bundle().set("/linux/maskedPaths", json!([]));
         let a = t.ask(visible.clone(), &["keys"]);
-        assert!(a["keys"].as_str().unwrap().contains(&format!("_ses.{}", t.id())), "{a}");
+        let first = names_of_keyrings(&a, t.id());
+        // The end of its name is chance: nobody can have made it beforehand.
+        let again = names_of_keyrings(&t.ask(visible.clone(), &["keys"]), t.id());
+        assert!(!again.is_subset(&first), "{again:?}");
+        t.up(visible.clone());
+        let one = names_of_keyrings(&t.exec(&["keys"]), t.id());
+        let two = names_of_keyrings(&t.exec(&["keys"]), t.id());
+        assert!(two.is_subset(&one), "{one:?} {two:?}");
+        t.delete_force();
         let bundle = visible.asks(&["keys"]);
         bundle.save();
         let other = t.named("b");

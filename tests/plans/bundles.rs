@@ -34,8 +34,12 @@ pub struct Case {
 
 impl Case {
     fn new(name: &'static str, spec: Value, cgroups: Cgroups) -> Self {
-        let request =
-            Request { id: "web".into(), bundle: PathBuf::from("/bundles/web"), ..Request::default() };
+        let request = Request {
+            id: "web".into(),
+            bundle: PathBuf::from("/bundles/web"),
+            keyring: Some("5afe".into()),
+            ..Request::default()
+        };
         Self { name, spec, host: host(0, cgroups), request }
     }
 
@@ -271,7 +275,7 @@ pub fn all() -> Vec<Case> {
         Case::small("descriptors").request(|r| {
             r.preserve_fds = 2;
             r.listen_fds = 1;
-            r.no_new_keyring = true;
+            r.keyring = None;
             r.no_cgroup = true;
         }),
         Case::small("limits-v1").on(host(0, Cgroups::V1)).with("/linux/resources", limits.clone()),
@@ -344,8 +348,13 @@ pub fn executions() -> Vec<(&'static str, ExecPlan)> {
     };
     // mount, cgroup, uts, ipc, pid, network.
     let namespaces = 0x2000_0000 | 0x6000_0000 | 0x0400_0000 | 0x0800_0000 | 0x0200_0000 | 0x2_0000;
-    let inside =
-        || Inside { id: "web".into(), namespaces, capabilities: ALL, keyring: true, ..Inside::default() };
+    let inside = || Inside {
+        id: "web".into(),
+        namespaces,
+        capabilities: ALL,
+        keyring: Some(String::new()),
+        ..Inside::default()
+    };
     let filter = Case::small("filter").with("/linux/seccomp", profile()).plan().seccomp;
     let plan = |process, inside| ExecPlan::new(&process, &inside).unwrap();
     vec![

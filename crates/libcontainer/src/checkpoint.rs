@@ -10,7 +10,6 @@
 //! ```
 #![expect(clippy::disallowed_methods, reason = "images are the caller's")]
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -77,7 +76,7 @@ fn go(context: &Context, request: &CheckpointRequest) -> Result<()> {
     check_parent(request)?;
     let options = options(request, &directories, &container, &plan, init)?;
     let what = if request.pre_dump { About::PreDump } else { About::Dump };
-    let birth = Birth { new: 0, joined: &[], inside: None, time: None, cgroup: None };
+    let birth = Birth::default();
     let worker = criu.start(&birth, &[], || Ok(()))?;
     criu::converse(&worker, what, options, &directories, |notify, _| {
         if let ("status-ready", Some(fd)) = (notify.script.as_str(), status_fd.take()) {
@@ -208,9 +207,8 @@ fn options(
         let descriptors = inside.descriptors();
         options.external.extend(descriptors.iter().filter(|d| d.external).map(|d| d.key.clone()));
         let keys: Vec<&str> = descriptors.iter().map(|d| d.key.as_str()).collect();
-        let path = request.criu.image_path.join(DESCRIPTORS);
         let text = serde_json::to_vec(&keys).map_err(|e| Fault::new(format!("{DESCRIPTORS}: {e}")))?;
-        fs::write(&path, text).call(|| format!("write({path:?})"))?;
+        directories.write_image(DESCRIPTORS, &text)?;
     }
     Ok(options)
 }

@@ -116,8 +116,11 @@ pub struct Record {
     pub runtime: Process,
     /// The container's first process, once it exists.
     pub init: Option<Process>,
-    /// `CLONE_NEW*` of the namespaces that the container has for itself.
+    /// `CLONE_NEW*` of the namespaces that the container has for itself, made or joined.
     pub namespaces: u64,
+    /// Those of them that are joined: somebody else's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub joined: u64,
     /// Its groups.
     pub cgroup: cgroup::Record,
     /// Its class of service in resctrl.
@@ -133,6 +136,9 @@ pub struct Record {
     /// It has a session keyring of its own.
     #[serde(default)]
     pub keyring: bool,
+    /// The end of its name, by chance.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub keyring_mark: String,
     /// Execution domain.
     #[serde(default)]
     pub personality: u32,
@@ -154,6 +160,10 @@ pub struct Record {
     /// As in the configuration.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The file of a container's directory that holds the compiled filter.
@@ -225,12 +235,14 @@ impl Record {
             runtime,
             init: None,
             namespaces: 0,
+            joined: 0,
             cgroup: cgroup::Record::default(),
             rdt: None,
             owner: rustix::process::getuid().as_raw(),
             has_process: true,
             notify: false,
             keyring: true,
+            keyring_mark: String::new(),
             personality: 0,
             memory_policy: None,
             seccomp: None,
@@ -241,9 +253,14 @@ impl Record {
         })
     }
 
-    /// Whether the container has a namespace of this kind for itself.
+    /// Whether the container's namespace of this kind is not the caller's: it is made or joined.
     pub fn has(&self, kind: namespaces::Kind) -> bool {
         self.namespaces & kind.flag() != 0
+    }
+
+    /// Whether the container's namespace of this kind was made for it.
+    pub fn made(&self, kind: namespaces::Kind) -> bool {
+        self.has(kind) && self.joined & kind.flag() == 0
     }
 
     /// What its annotations ask for; create has refused what cannot be.
@@ -372,14 +389,10 @@ impl Container {
         if record.phase == Phase::Creating {
             return if record.runtime.is_alive() { Status::Creating } else { Status::Stopped };
         }
-        let alive = match record.init {
-            Some(init) if init.is_alive() => true,
-            // Without a pid namespace of its own the others live on when the first has ended.
-            _ if !record.has(namespaces::Kind::Pid) => {
-                record.cgroup.procs().is_ok_and(|processes| !processes.is_empty())
-            }
-            _ => false,
-        };
+        // Without a pid namespace of its own the others live on when the first has ended.
+        let alive = self.init_is_alive()
+            || !record.made(namespaces::Kind::Pid)
+                && record.cgroup.procs().is_ok_and(|processes| !processes.is_empty());
         match alive {
             false => Status::Stopped,
             true if record.cgroup.is_frozen().unwrap_or(false) => Status::Paused,
@@ -389,6 +402,11 @@ impl Container {
                 Err(_) => Status::Running,
             },
         }
+    }
+
+    /// Whether the container's first process is there.
+    pub fn init_is_alive(&self) -> bool {
+        self.record.init.is_some_and(|init| init.is_alive())
     }
 
     /// The machine was started anew since: no process of the container can be left.

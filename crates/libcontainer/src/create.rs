@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::act::hooks::{Given, Output};
 use crate::act::mount::CgroupDir;
@@ -106,7 +107,7 @@ pub(crate) fn plan_with(
         no_cgroup,
         systemd: (context.cgroup_driver == CgroupDriver::Systemd).then(|| manager(context)),
         no_pivot: request.no_pivot,
-        no_new_keyring: request.no_new_keyring,
+        keyring: if request.no_new_keyring { None } else { Some(keyring_mark()?) },
         preserve_fds: request.preserve_fds,
         listen_fds: listen_fds(),
         listen_names: listen_names(),
@@ -121,6 +122,13 @@ pub(crate) fn plan_with(
         tracing::warn!("{warning}");
     }
     Ok((bundle, host, plan))
+}
+
+/// What makes a keyring's name one that nobody else can have made before.
+fn keyring_mark() -> Result<String> {
+    let mut number = [0; 8];
+    getrandom(&mut number, GetRandomFlags::empty()).call(|| "getrandom")?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(number)))
 }
 
 /// The systemd that may be asked for a unit.
@@ -183,6 +191,7 @@ pub(crate) fn bring_up(context: &Context, request: &CreateRequest, terminal: Ter
     let birth = Birth {
         new: clone_flags(&plan, outside.is_some()),
         joined: &joined,
+        leave_groups: plan.namespaces.joins(Namespace::User) && !rootless && !plan.annotations.keep_groups,
         inside: None,
         time: plan.visit_time.then_some(plan.namespaces.time_offsets.as_slice()),
         cgroup: group.into_cgroup(),
@@ -280,7 +289,13 @@ pub(crate) fn record(bundle: &Bundle, host: &Host, plan: &Plan, request: &Create
     record.config.clone_from(&request.config);
     record.rootfs.clone_from(&plan.rootfs);
     record.namespaces = plan.namespaces.flags();
-    record.keyring = !request.no_new_keyring;
+    record.joined = plan.namespaces.joined.iter().fold(0, |flags, (kind, ..)| flags | kind.flag());
+    let keyring = plan.steps.iter().find_map(|step| match &step.action {
+        Action::JoinKeyring { mark, .. } => Some(mark),
+        _ => None,
+    });
+    record.keyring = keyring.is_some();
+    record.keyring_mark = keyring.cloned().unwrap_or_default();
     record.personality = plan.personality;
     record.memory_policy.clone_from(&plan.memory_policy);
     record.notify = plan.notify;

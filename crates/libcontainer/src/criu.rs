@@ -3,12 +3,14 @@
 //! with CRIU, and what is said when it fails.
 #![expect(clippy::disallowed_methods, reason = "images are the caller's")]
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{AtFlags, Mode, OFlags, open, openat, unlinkat};
+use rustix::io::Errno;
 
 use crate::act::criu::message::{CgroupMode, Kind as About, NetworkLock, Notify, Options, Request, Response};
 use crate::act::criu::{Worker, errors};
@@ -77,6 +79,18 @@ impl Directories {
         };
         let log = flags.work_path.as_ref().unwrap_or(&flags.image_path).join(log);
         Ok(Self { images, work, log })
+    }
+
+    /// A file beside CRIU's own. The directory may be somebody else's: no link of theirs is followed.
+    pub(crate) fn write_image(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+        let says = || format!("writing {name} of the checkpoint");
+        match unlinkat(&self.images, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => {}
+            other => other.call(says)?,
+        }
+        let file = openat(&self.images, name, flags, Mode::from_raw_mode(0o644)).call(says)?;
+        File::from(file).write_all(bytes).call(says)
     }
 }
 

@@ -74,6 +74,9 @@ fn refuse_living(container: &Container, force: bool) -> Result<()> {
     match container.status() {
         _ if force => Ok(()),
         Status::Stopped | Status::Created => Ok(()),
+        // Its process has ended, which is all that runtime.md asks for; what that left behind, where
+        // the pid namespace is not the container's, would be ended by nobody else.
+        Status::Running | Status::Paused if !container.init_is_alive() => Ok(()),
         status => {
             let id = &container.record.id;
             let says = format!("cannot delete container {id} that is not stopped: {status}");

@@ -323,7 +323,7 @@ fn inside(container: &Container, request: &ExecRequest) -> Result<Inside> {
         preserve_fds: request.preserve_fds,
         personality: record.personality,
         memory_policy: record.memory_policy.clone(),
-        keyring: record.keyring,
+        keyring: record.keyring.then(|| record.keyring_mark.clone()),
     })
 }
 
@@ -341,7 +341,7 @@ fn birth(
     inside: Option<(BorrowedFd<'_>, u64)>,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> std::result::Result<Born, Fault> {
-    spawn(&Birth { new: 0, joined: &[], inside, time: None, cgroup })
+    spawn(&Birth { inside, cgroup, ..Birth::default() })
 }
 
 fn joins(container: &Container, request: &ExecRequest) -> Result<Joins> {

@@ -138,15 +138,16 @@ impl Init<'_> {
         match &step.action {
             Action::BecomeRoot => identity::become_root(),
             Action::JoinCgroups => self.join_cgroups(),
+            Action::LeaveGroups => identity::leave_groups(),
             Action::EnterNamespaces { flags } => self.enter_namespaces(*flags, found),
             Action::NewCgroupNamespace => {
                 sys::unshare(Kind::Cgroup.flag()).call(|| "unshare(CLONE_NEWCGROUP)")
             }
             Action::NewTimeNamespace { offsets } => namespace::become_new_time(found.proc()?, offsets),
-            Action::JoinKeyring { name, label: None } => join_keyring(name),
-            Action::JoinKeyring { name, label: Some(label) } => {
+            Action::JoinKeyring { name, mark, label: None } => join_keyring(name, mark),
+            Action::JoinKeyring { name, mark, label: Some(label) } => {
                 label::set_key(found.proc()?, label)?;
-                join_keyring(name)?;
+                join_keyring(name, mark)?;
                 label::set_key(found.proc()?, "")
             }
             Action::NewSession => match rustix::process::setsid() {
@@ -415,10 +416,11 @@ fn no_root() -> Fault {
 
 /// The container's keys are its own: the caller's session keyring would be everybody's. Its own
 /// processes may search it, so that exec can join it (session-keyring(7)).
-fn join_keyring(name: &str) -> Result<(), Fault> {
+fn join_keyring(name: &str, mark: &str) -> Result<(), Fault> {
     // Possessor: everything; user: view, read, search, link.
     const PERMISSIONS: u32 = 0x3f1b_0000;
-    let c_name = CString::new(name).map_err(|_| Fault::new("a NUL byte in the id"))?;
+    let name = if mark.is_empty() { name.to_owned() } else { format!("{name}.{mark}") };
+    let c_name = CString::new(name.as_str()).map_err(|_| Fault::new("a NUL byte in the id"))?;
     match sys::join_session_keyring(&c_name) {
         // A kernel without keys has none to hide.
         Err(Errno::NOSYS) => Ok(()),

@@ -49,8 +49,9 @@ fn kill_init(container: &Container, signal: i32) -> Result<()> {
     if matches!(status, Status::Stopped | Status::Creating) {
         return Err(not_running());
     }
-    // The kernel ends the others with process 1 of their pid namespace; without one nobody does.
-    if signal == SIGKILL && !record.has(namespaces::Kind::Pid) {
+    // The kernel ends the others with process 1 of their pid namespace; where that is not the
+    // container's, nobody does.
+    if signal == SIGKILL && !record.made(namespaces::Kind::Pid) {
         return signal_all(container, signal);
     }
     let pidfd = record.init.and_then(|init| init.open()).ok_or_else(not_running)?;

@@ -4,7 +4,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{FileType, fstat};
 use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
+use rustix::stdio::{stderr, stdin, stdout};
 
 use crate::act::spawn::Child;
 use crate::act::terminal::adopt_size;
@@ -33,7 +35,14 @@ pub(crate) fn undumpable() -> Result<(), Fault> {
 /// all close-on-exec. Any other that the caller left open is closed here and now, but for its log:
 /// while init still had a directory of the host, the path of its program could lead through
 /// `/proc/self/fd/N` out of the container (CVE-2024-21626).
+/// Standard streams are handed on as they are: one that is a directory would be such a way as well.
 pub(crate) fn preserved(count: u32, log: Option<i32>) -> Result<(), Error> {
+    for (name, fd) in [("input", stdin()), ("output", stdout()), ("error", stderr())] {
+        if fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()) {
+            let says = format!("standard {name} is a directory, which would be a way out of the container");
+            return Err(Error::new(Kind::Config, says).hint("give a file, a pipe or /dev/null"));
+        }
+    }
     let end = 3 + u64::from(count) + u64::from(listen_fds());
     for number in 3..end {
         let open = i32::try_from(number).ok().and_then(crate::sys::process::descriptor_flags);

@@ -236,7 +236,7 @@ fn start(
     let tasks = group.take_joins();
     let fds: Vec<_> =
         joined.iter().filter(|j| namespace_key(j.kind).is_some()).map(|j| j.fd.as_fd()).collect();
-    let birth = Birth { new: 0, joined: &[], inside: None, time: None, cgroup: group.into_cgroup() };
+    let birth = Birth { cgroup: group.into_cgroup(), ..Birth::default() };
     let worker = criu.start(&birth, &fds, || {
         let join = |file| rustix::io::write(file, b"0").call(|| "writing 0 to a cgroup's tasks").map(drop);
         tasks.iter().try_for_each(join)

@@ -147,8 +147,13 @@ fn hosts() -> [Host; 3] {
 pub fn plan(spec: &Spec) {
     for host in hosts() {
         for systemd in [None, Some(Manager::System)] {
-            let request =
-                Request { id: "web".into(), bundle: "/bundles/web".into(), systemd, ..Request::default() };
+            let request = Request {
+                id: "web".into(),
+                bundle: "/bundles/web".into(),
+                systemd,
+                keyring: Some("5afe".into()),
+                ..Request::default()
+            };
             match Plan::new(spec, &host, &request) {
                 Ok(plan) => {
                     assert!(!libcontainer::explain_plan(&plan, "config.json").is_empty());

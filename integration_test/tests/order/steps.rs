@@ -117,7 +117,7 @@ pub fn parts(text: &str, root: &str) -> Vec<Part> {
         return vec![call("unshare", &["CLONE_NEWCGROUP"])];
     }
     if begins("join a new session keyring") {
-        let name = words.last().unwrap();
+        let name = words.last().unwrap().strip_suffix("RANDOM").unwrap();
         let join = call("keyctl", &["KEYCTL_JOIN_SESSION_KEYRING", name]);
         return vec![join, Any(vec![call("keyctl", &["KEYCTL_SETPERM"])])];
     }

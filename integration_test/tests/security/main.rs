@@ -3,6 +3,7 @@
 //! the host, compared before and after, beside the census of every test.
 #![allow(clippy::unwrap_used)]
 
+mod caller;
 mod corpus;
 mod false_proc;
 mod flaws;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use linux_raw_sys::general as raw;
-use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, fchown, fstat, statat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, OFlags, fchown, fcntl_getfl, fstat, statat};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Uid, chdir, getcwd, set_dumpable_behavior};
 use rustix::thread::{set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -23,6 +23,16 @@ pub fn become_root() -> Result<(), Fault> {
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).call(|| "setresgid(0)")?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).call(|| "setresuid(0)")?;
     stay_undumpable()
+}
+
+/// No groups of the caller's are left. Before a user namespace is entered, for one that somebody else
+/// made may deny setgroups(2), and then they would stay for good. Where that is denied already, the
+/// caller is an ordinary user of an outer one, and its groups are no more than its own.
+pub fn leave_groups() -> Result<(), Fault> {
+    match set_thread_groups(&[]) {
+        Err(Errno::PERM) => Ok(()),
+        other => other.call(|| "setgroups([])"),
+    }
 }
 
 /// A change of ids makes a process as dumpable as fs.suid_dumpable says. Where that is not 0, whoever
@@ -118,12 +128,16 @@ pub fn reset_soft_limits(except: &[u32]) -> Result<(), Fault> {
 }
 
 /// Hands pipes and files on 0, 1 and 2 to the payload's user, so that it can open /dev/stdout anew.
-/// Never a device: /dev/null on a descriptor is the host's.
+/// Never a device: /dev/null on a descriptor is the host's. Nor a file that is only to be read: its
+/// new owner could open it to write.
 pub fn chown_stdio(uid: u32) -> Result<(), Fault> {
     for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let Ok(stat) = fstat(fd) else { continue };
         let kind = FileType::from_raw_mode(stat.st_mode);
         if stat.st_uid == uid || kind.is_char_device() || kind.is_block_device() {
+            continue;
+        }
+        if kind.is_file() && fcntl_getfl(fd).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDONLY) {
             continue;
         }
         match fchown(fd, Some(Uid::from_raw(uid)), None) {

@@ -9,17 +9,20 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, set_parent_process_death_signal, waitid};
 
 use super::namespace::{self, Joined, Visit};
-use super::{idmap, procfs};
+use super::{identity, idmap, procfs};
 use crate::error::{Call, Fault};
 use crate::plan::namespaces::{Kind, Range};
 use crate::sys::process::{Fork, clone3, exit_now, setns};
 
 /// What the new process is born with.
+#[derive(Default)]
 pub struct Birth<'a> {
     /// `CLONE_NEW*` of all that is made by clone3.
     pub new: u64,
     /// Namespaces to be joined.
     pub joined: &'a [Joined],
+    /// Root's groups do not go along into a user namespace that is joined.
+    pub leave_groups: bool,
     /// A process of a container, and the `CLONE_NEW*` of its namespaces to be born in: for an
     /// ordinary user, who has rights over them only inside its user namespace.
     pub inside: Option<(BorrowedFd<'a>, u64)>,
@@ -197,6 +200,9 @@ fn help(birth: &Birth<'_>) -> Result<Fork, Fault> {
         .filter(|j| j.kind != Kind::User)
         .filter(|j| setns(j.fd.as_fd(), j.kind.flag()).is_err())
         .collect();
+    if birth.leave_groups {
+        identity::leave_groups()?;
+    }
     let user = birth.joined.iter().filter(|j| j.kind == Kind::User);
     user.chain(later).try_for_each(namespace::enter)?;
     if let Some((process, flags)) = birth.inside {

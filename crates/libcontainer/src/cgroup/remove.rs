@@ -98,22 +98,37 @@ impl Group {
     }
 
     /// Removes the groups that were made inside the container, the deepest first, and says
-    /// whether there were any. Holds two descriptors at any depth.
+    /// whether there were any. Holds two descriptors at any depth, and lists each group once: there
+    /// may be as many as the container liked.
     fn remove_nested(&self) -> io::Result<bool> {
         let mut here = file::open_dir(CWD, &self.dir())?;
+        // What is yet to be removed of each group from the container's down to `here`.
+        let mut levels: Vec<Vec<CString>> = vec![file::children(&here)?];
         let mut names: Vec<CString> = Vec::new();
         let mut removed = false;
-        loop {
-            if let Some(name) = file::children(&here)?.pop() {
-                here = file::open_child(&here, &name)?;
-                names.push(name);
+        while let Some(level) = levels.last_mut() {
+            if let Some(name) = level.pop() {
+                match unlinkat(&here, &name, AtFlags::REMOVEDIR) {
+                    Err(Errno::BUSY | Errno::NOTEMPTY) => {
+                        here = file::open_child(&here, &name)?;
+                        levels.push(file::children(&here)?);
+                        names.push(name);
+                    }
+                    other => {
+                        other?;
+                        removed = true;
+                    }
+                }
                 continue;
             }
-            let Some(name) = names.pop() else { return Ok(removed) };
-            here = file::open_dir(&here, "..")?;
-            unlinkat(&here, &name, AtFlags::REMOVEDIR)?;
-            removed = true;
+            levels.pop();
+            if let Some(name) = names.pop() {
+                here = file::open_dir(&here, "..")?;
+                unlinkat(&here, &name, AtFlags::REMOVEDIR)?;
+                removed = true;
+            }
         }
+        Ok(removed)
     }
 
     fn busy(&self) -> Fault {

@@ -28,8 +28,8 @@ pub struct Inside {
     pub keep_groups: bool,
     /// The filter of its init.
     pub seccomp: Option<Filter>,
-    /// It has a session keyring of its own.
-    pub keyring: bool,
+    /// It has a session keyring of its own: the end of its name.
+    pub keyring: Option<String>,
     /// Execution domain of its configuration.
     pub personality: u32,
     /// NUMA policy of its configuration.
@@ -71,12 +71,15 @@ impl ExecPlan {
         // A process is born into a pid namespace; all others are entered now.
         let born = if inside.born_inside { Kind::Pid.flag() | Kind::User.flag() } else { Kind::Pid.flag() };
         let flags = inside.namespaces & !born;
+        if flags & Kind::User.flag() != 0 && !inside.keep_groups {
+            steps.push(Step::new("default", Action::LeaveGroups));
+        }
         steps.push(Step::new("default", Action::EnterNamespaces { flags }));
         if user_namespace {
             steps.push(Step::new("default", Action::BecomeRoot));
         }
-        if inside.keyring {
-            steps.push(process::keyring(Some(process), &inside.id));
+        if let Some(mark) = &inside.keyring {
+            steps.push(process::keyring(Some(process), &inside.id, mark));
         }
         steps.push(Step::new("default", Action::NewSession));
         if let Some(path) = &inside.chroot {

@@ -74,8 +74,8 @@ pub struct Request {
     pub systemd: Option<Manager>,
     /// MS_MOVE and chroot in place of pivot_root.
     pub no_pivot: bool,
-    /// The caller's session keyring stays.
-    pub no_new_keyring: bool,
+    /// The end of the name of its own session keyring; without one the caller's stays.
+    pub keyring: Option<String>,
     /// Descriptors from 3 on that the payload gets.
     pub preserve_fds: u32,
     /// How many more are sockets after the LISTEN_FDS protocol (sd_listen_fds(3)).
@@ -240,8 +240,8 @@ impl Plan {
         if namespaces.makes(Kind::Cgroup) && !clone_cgroup {
             steps.push(Step::new("linux.namespaces", Action::NewCgroupNamespace));
         }
-        if !request.no_new_keyring {
-            steps.push(process::keyring(process, &request.id));
+        if let Some(mark) = &request.keyring {
+            steps.push(process::keyring(process, &request.id, mark));
         }
         steps.push(Step::new("default", Action::NewSession));
         names(spec, &namespaces, &mut steps, &mut problems);

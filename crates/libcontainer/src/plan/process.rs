@@ -326,9 +326,9 @@ fn rlimit(typ: PosixRlimitType) -> (&'static str, u32) {
 }
 
 /// The container's own session keyring, which has the label of its processes.
-pub(super) fn keyring(process: Option<&Process>, id: &str) -> Step {
+pub(super) fn keyring(process: Option<&Process>, id: &str, mark: &str) -> Step {
     let label = process.and_then(|process| process.selinux_label().clone()).filter(|label| !label.is_empty());
-    Step::new("default", Action::JoinKeyring { name: format!("_ses.{id}"), label })
+    Step::new("default", Action::JoinKeyring { name: format!("_ses.{id}"), mark: mark.to_owned(), label })
 }
 
 /// process.selinuxLabel and process.apparmorProfile. They need the rights by which a procfs is made.

@@ -42,6 +42,8 @@ pub enum Action {
     BecomeRoot,
     /// v1: `0` is written to the open `tasks` file of each hierarchy. Before the first child.
     JoinCgroups,
+    /// exec: setgroups(2) to none, before a user namespace that may deny it.
+    LeaveGroups,
     /// exec: setns into all namespaces of the container but that of pids, in one call.
     EnterNamespaces { flags: u64 },
     /// unshare(CLONE_NEWCGROUP), where it could not be made by clone3: after joining.
@@ -49,8 +51,9 @@ pub enum Action {
     /// unshare(CLONE_NEWTIME), its offsets, and setns into it: an ordinary user's parent cannot.
     NewTimeNamespace { offsets: Vec<String> },
     /// A session keyring of the container's own, so that it cannot see the caller's.
-    /// With a label, the keyring carries it.
-    JoinKeyring { name: String, label: Option<String> },
+    /// Its name ends in `mark`, which nobody can guess: who may, could have made it before. With a
+    /// label, the keyring carries it.
+    JoinKeyring { name: String, mark: String, label: Option<String> },
     /// setsid(2): no controlling terminal of the caller's is left.
     NewSession,
     /// sethostname(2).
@@ -284,13 +287,14 @@ impl fmt::Display for Action {
                     false => write!(f, "enter the container's namespaces: {}", kinds.join(" ")),
                 }
             }
+            Self::LeaveGroups => f.write_str("give up the caller's groups"),
             Self::NewCgroupNamespace => f.write_str("unshare the cgroup namespace, rooted where init stands"),
             Self::NewTimeNamespace { offsets } => {
                 f.write_str("unshare the time namespace and enter it")?;
                 if offsets.is_empty() { Ok(()) } else { write!(f, " (offsets: {})", offsets.join(", ")) }
             }
-            Self::JoinKeyring { name, label } => {
-                write!(f, "join a new session keyring {name}")?;
+            Self::JoinKeyring { name, label, .. } => {
+                write!(f, "join a new session keyring {name}.RANDOM")?;
                 label.as_ref().map_or(Ok(()), |label| write!(f, " with the label {label}"))
             }
             Self::NewSession => f.write_str("begin a new session (setsid)"),

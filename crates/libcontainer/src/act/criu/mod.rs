@@ -89,7 +89,7 @@ impl Criu {
 
     /// A question that takes no options: one answer comes.
     fn ask(&self, request: &Request) -> Result<Response, Fault> {
-        let birth = Birth { new: 0, joined: &[], inside: None, time: None, cgroup: None };
+        let birth = Birth::default();
         let worker = self.start(&birth, &[], || Ok(()))?;
         worker.send(request)?;
         let (answer, _) = worker.recv()?;

@@ -40,8 +40,10 @@ impl Inside {
     /// Looks at the mounts of a process.
     pub fn of(pid: Pid) -> Result<Self, Fault> {
         let path = format!("/proc/{}/mountinfo", pid.as_raw_nonzero());
-        let text = fs::read_to_string(&path).call(|| format!("read({path:?})"))?;
-        let mounts = text.lines().filter_map(|line| {
+        // Of a place that is no UTF-8, CRIU's protocol could not tell either.
+        let text = fs::read(&path).call(|| format!("read({path:?})"))?;
+        let mounts = String::from_utf8_lossy(&text);
+        let mounts = mounts.lines().filter_map(|line| {
             let mut words = line.split(' ');
             Some((words.next()?.parse().ok()?, unescape(words.nth(3)?)))
         });
