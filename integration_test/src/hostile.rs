@@ -257,6 +257,9 @@ fn file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
+/// The trap that changes the whole host where it works.
+pub const KERNEL_SETTING: &str = "a link to a setting of the kernel";
+
 /// All kinds of traps.
 pub const TRAPS: [Trap; 30] = [
     Trap { what: "a link to a directory of the host", make: |path, t| symlink(t.path(), path) },
@@ -309,10 +312,7 @@ pub const TRAPS: [Trap; 30] = [
         what: "a link through the working directory of the runtime",
         make: |path, t| symlink(format!("/proc/self/cwd/{}", t.climb()), path),
     },
-    Trap {
-        what: "a link to a setting of the kernel",
-        make: |path, _| symlink("/proc/sys/kernel/core_pattern", path),
-    },
+    Trap { what: KERNEL_SETTING, make: |path, _| symlink("/proc/sys/kernel/core_pattern", path) },
     Trap {
         what: "a link with a target of 4,000 bytes",
         make: |path, _| symlink(format!("{}x", "a/../".repeat(800)), path),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use integration_test::hostile::{CORPORA, Place, TRAPS, Trap, bundle};
+use integration_test::hostile::{CORPORA, KERNEL_SETTING, Place, TRAPS, Trap, bundle};
 use integration_test::{
     Flavor, SECRET, Test, Treasure, children_cpu, container_test, mounts_of_the_host, note_skip,
 };
@@ -65,7 +65,9 @@ fn corpus(number: usize) {
             if t.flavor() == Flavor::Soute {
                 assert!(works && wrong.is_empty(), "{} without a trap: {wrong:?}", place.path);
             }
-            for trap in &TRAPS {
+            // Another runtime may write there, under the feet of the tests beside this one.
+            let harmless = |trap: &&Trap| t.flavor() == Flavor::Soute || trap.what != KERNEL_SETTING;
+            for trap in TRAPS.iter().filter(harmless) {
                 let (wrong, works) = case(t, place, Some(trap));
                 ran += usize::from(works);
                 println!("{}: {} {}", place.path, trap.what, if works { "runs" } else { "is refused" });
