@@ -3,15 +3,14 @@
 //! with CRIU, and what is said when it fails.
 #![expect(clippy::disallowed_methods, reason = "images are the caller's")]
 
-use std::fs::{DirBuilder, File};
-use std::io::Write;
+use std::fs::DirBuilder;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, open, openat, unlinkat};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open};
 
+use crate::act::anew;
 use crate::act::criu::message::{CgroupMode, Kind as About, NetworkLock, Notify, Options, Request, Response};
 use crate::act::criu::{Worker, errors};
 use crate::cgroup;
@@ -81,16 +80,9 @@ impl Directories {
         Ok(Self { images, work, log })
     }
 
-    /// A file beside CRIU's own. The directory may be somebody else's: no link of theirs is followed.
+    /// A file beside CRIU's own.
     pub(crate) fn write_image(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-        let says = || format!("writing {name} of the checkpoint");
-        match unlinkat(&self.images, name, AtFlags::empty()) {
-            Err(Errno::NOENT) => {}
-            other => other.call(says)?,
-        }
-        let file = openat(&self.images, name, flags, Mode::from_raw_mode(0o644)).call(says)?;
-        File::from(file).write_all(bytes).call(says)
+        anew::write(&self.images, name.as_ref(), bytes).call(|| format!("writing {name} of the checkpoint"))
     }
 }
 

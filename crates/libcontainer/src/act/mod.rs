@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 //! Effects on the world, in safe Rust: what the operations and the steps of a plan do.
 
+pub mod anew;
 pub mod console;
 pub mod criu;
 pub mod devices;

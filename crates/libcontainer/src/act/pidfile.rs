@@ -6,9 +6,10 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, rename, unlink};
+use rustix::fs::{CWD, Mode, OFlags, rename};
 use rustix::io::Errno;
 
+use super::anew;
 use crate::error::{Call, Fault};
 
 /// Writes a pid file: digits and nothing else, whole or not at all. A file without a name gets it
@@ -25,7 +26,8 @@ pub fn write(path: &Path, pid: i32) -> Result<(), Fault> {
         Ok(file) => file,
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
             let draft = path.with_extension(format!("soute-{}", std::process::id()));
-            return write_draft(&draft, pid).and_then(|()| rename(&draft, path)).call(says);
+            anew::write(CWD, &draft, pid.to_string().as_bytes()).call(says)?;
+            return rename(&draft, path).call(says);
         }
         Err(Errno::NOENT) => {
             return Err(Fault::call(says(), Errno::NOENT).hint("its directory must exist beforehand"));
@@ -46,14 +48,6 @@ pub fn write(path: &Path, pid: i32) -> Result<(), Fault> {
     }
 }
 
-/// The directory may be somebody else's, and the name can be guessed: no link of theirs is followed.
-fn write_draft(draft: &Path, pid: i32) -> Result<(), Errno> {
-    let _ = unlink(draft);
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(draft, flags, Mode::from_raw_mode(0o644))?;
-    rustix::io::write(&file, pid.to_string().as_bytes()).map(drop)
-}
-
 /// Takes it back. It may be gone.
 pub fn remove(path: &Path) {
     let _ = fs::remove_file(path);
@@ -71,18 +65,5 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), pid.to_string());
         }
         fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn a_draft_goes_through_no_link() {
-        let dir = std::env::temp_dir().join(format!("soute-draft-{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
-        let (target, draft) = (dir.join("target"), dir.join("draft"));
-        fs::write(&target, "theirs").unwrap();
-        std::os::unix::fs::symlink(&target, &draft).unwrap();
-        write_draft(&draft, 7).unwrap();
-        assert_eq!(fs::read_to_string(&target).unwrap(), "theirs");
-        assert_eq!((fs::read_to_string(&draft).unwrap().as_str(), draft.is_symlink()), ("7", false));
-        fs::remove_dir_all(dir).unwrap();
     }
 }
