@@ -154,6 +154,12 @@ impl Bundle {
         self
     }
 
+    /// Joins a user namespace as `unshare --map-root-user` makes it: nothing but root's ids is mapped
+    /// in it, and setgroups(2) is denied. The other namespaces are made in it.
+    pub fn joins_user_with_root_alone(self, path: impl AsRef<Path>) -> Self {
+        self.joins("user", path).remove("/mounts/2/options/5").no_mount("/sys/fs/cgroup")
+    }
+
     /// A user namespace whose 65536 ids are the host's from 100000 on.
     pub fn userns(self) -> Self {
         let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);

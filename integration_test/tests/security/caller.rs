@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 
+use integration_test::sweep::can_trace;
 use integration_test::{Flavor, container_test, differs, skip};
 use serde_json::json;
 
@@ -16,8 +17,7 @@ fn groups_of_the_caller_do_not_enter_a_joined_user_namespace() {
         differs!(t, Crun, "the caller's groups stay where setgroups is denied");
         let holder = t.holder(&["--user", "--map-root-user"]);
         let path = format!("/proc/{}/ns/user", holder.pid());
-        // Nothing but root's ids is mapped in it.
-        let bundle = t.bundle().joins("user", &path).remove("/mounts/2/options/5").no_mount("/sys/fs/cgroup");
+        let bundle = t.bundle().joins_user_with_root_alone(&path);
         t.before(&["setpriv", "--groups", "4242,4343"]);
         let a = t.ask(bundle.clone(), &["groups"]);
         assert_eq!(a["groups"], json!([]), "of run");
@@ -35,15 +35,14 @@ fn whoever_made_a_user_namespace_does_not_trace_the_runtime_that_joins_it() {
         if t.flavor() != Flavor::Soute {
             skip!("looks at how soute does it");
         }
+        if !can_trace() {
+            return;
+        }
         let holder = t.holder(&["--user", "--map-root-user"]);
         let path = format!("/proc/{}/ns/user", holder.pid());
-        let bundle = t.bundle().joins("user", &path).remove("/mounts/2/options/5").no_mount("/sys/fs/cgroup");
+        let bundle = t.bundle().joins_user_with_root_alone(&path);
         let trace = t.dir().join("trace");
         let strace = ["strace", "-f", "-e", "trace=prctl,clone3,setns", "-o", trace.to_str().unwrap()];
-        let works = std::process::Command::new("strace").args(["-o", "/dev/null", "true"]).status();
-        if !works.is_ok_and(|status| status.success()) {
-            skip!("strace is not installed, or may not trace here");
-        }
         t.before(&strace);
         t.run(&bundle.asks(&["pid"])).ok();
         let trace = fs::read_to_string(trace).unwrap();
